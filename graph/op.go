@@ -269,3 +269,14 @@ func valueOf(a *Array) gorgonia.Value {
 		return gorgonia.NewI(d.([]int)[0])
 	}
 }
+
+// Operands lists a node's operands in order; none for a leaf.
+func Operands(n *Node) []*Node { return operands(n) }
+
+// OpName is the name of a node's primitive, "" for a leaf or an op of Gorgonia's.
+func OpName(n *Node) string {
+	if p := primitiveOf(n); p != nil {
+		return p.Name
+	}
+	return ""
+}

@@ -1,0 +1,128 @@
+package rules
+
+import (
+	"slices"
+
+	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/layers"
+	"github.com/harpe-ml/harpe/objectives"
+	"github.com/harpe-ml/harpe/rules/optim"
+)
+
+// Order says whether a local rule trains all blocks in every step or one block after the other.
+type Order int
+
+const (
+	Simultaneous Order = iota // all blocks in every step
+	Sequential                // block after block, in equal shares of the epochs
+)
+
+// Readout says where a local rule's prediction comes from.
+type Readout int
+
+const (
+	LastLayer Readout = iota // the last block's scores: the plain feed-forward network
+	SumLayers                // the sum of all blocks' scores
+)
+
+// MonoForward trains each block from the objective of its own class scores a·Mᵀ, where the projection M belongs to the
+// block; only the detached activation a goes on to the next block (arXiv 2501.09238). The model's own output layer, its
+// last block, serves as the projection of the block before it, so the trained model is an ordinary network; the other
+// projections belong to the rule ("mono-forward/BLOCK/projection", [features, classes], no bias).
+type MonoForward struct {
+	Optimizer optim.Optimizer // nil means Adam with its defaults; each block has one of its own
+	Options   optim.Options
+	Order     Order
+	Readout   Readout
+}
+
+// Name is "mono-forward".
+func (MonoForward) Name() string { return "mono-forward" }
+
+// Trainer cuts the model at its blocks. A sequential trainer has one program a block, a simultaneous one a single
+// program whose goals share nothing but detached activations.
+func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if spec.Classes == 0 {
+		return nil, graph.Fail(r.Name(), "spec", "classes: its layers learn class scores", "regression targets")
+	}
+	params := spec.params()
+	pieces, err := r.pieces(model, spec, params, true)
+	if err != nil {
+		return nil, err
+	}
+	eval, err := r.pieces(model, spec, params, false)
+	if err != nil {
+		return nil, err
+	}
+	n := len(pieces)
+	scores := func(s *graph.Scope, i int, a *graph.Node) *graph.Node {
+		if i == n-1 && isScores(pieces[i], spec) {
+			return a
+		}
+		a = graph.Flatten(a)
+		features := graph.ShapeOf(a)[1]
+		m := s.Root().Sub(r.Name()).Sub(pieces[i].Name).Param("projection", graph.LeCun(features), features, spec.Classes)
+		return graph.MatMul(a, m)
+	}
+	goal := func(s *graph.Scope, i int, a, y *graph.Node) (Goal, *graph.Node) {
+		a = pieces[i].Apply(s, graph.Detach(a))
+		loss := objective(scores(s, i, a), y)
+		return Minimize(loss, s.Graph().Trainable(loss)), a
+	}
+	var phases []Phase
+	if r.Order == Simultaneous {
+		phases = []Phase{func(s *graph.Scope, a, y *graph.Node) (goals []Goal) {
+			for i := range pieces {
+				var g Goal
+				g, a = goal(s, i, a, y)
+				goals = append(goals, g)
+			}
+			return goals
+		}}
+	} else {
+		for i := range pieces {
+			phases = append(phases, func(s *graph.Scope, a, y *graph.Node) []Goal {
+				for _, p := range pieces[:i] {
+					a = p.Apply(s, a)
+				}
+				g, _ := goal(s, i, a, y)
+				return []Goal{g}
+			})
+		}
+	}
+	return Plan{
+		Name:   r.Name(),
+		Params: params,
+		Phases: phases,
+		Predict: func(s *graph.Scope, a *graph.Node) *graph.Node {
+			var sum *graph.Node
+			for i, p := range eval {
+				a = p.Apply(s, a)
+				if i == n-1 || r.Readout == SumLayers {
+					sum = plus(sum, scores(s, i, a))
+				}
+			}
+			return sum
+		},
+		Optimizer: orAdam(r.Optimizer),
+		Options:   r.Options,
+	}.Trainer(spec)
+}
+
+// pieces cuts the model; the output layer becomes part of the last hidden block.
+func (r MonoForward) pieces(model layers.Layer, spec Spec, params *graph.Params, training bool) ([]*graph.Piece, error) {
+	pieces, err := cut(model, spec, params, training)
+	if err != nil {
+		return nil, err
+	}
+	hidden, head := hiddenAndHead(pieces, spec)
+	if head == nil {
+		return pieces, nil
+	}
+	last := len(hidden) - 1
+	joined, err := hidden[last].Join(head)
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(hidden[:last]), joined), nil
+}
