@@ -39,10 +39,9 @@ func AvgPool2D(x *Node, o PoolOptions) *Node {
 // axis of size s reaches from floor(i·s/n) to ceil((i+1)·s/n), as in PyTorch.
 func AdaptiveAvgPool2D(x *Node, height, width int) *Node {
 	const op = "adaptive_avg_pool2d"
-	if min(height, width) < 1 {
-		panic(fail(op, "grid", "at least 1 by 1", fmt.Sprintf("%d by %d", height, width)))
-	}
-	return Apply(avgPoolOp(poolAttrs{Grid: [2]int{height, width}, Size: imageSize(op, x)}), x)
+	size := imageSize(op, x)
+	must(min(height, width) >= 1, x, op, "grid", "at least 1 by 1", fmt.Sprintf("%d by %d", height, width))
+	return Apply(avgPoolOp(poolAttrs{Grid: [2]int{height, width}, Size: size}), x)
 }
 
 // GlobalAvgPool2D is the mean over each image plane: [batch, channels, height, width] to [batch, channels].
@@ -62,9 +61,7 @@ func GlobalMaxPool2D(x *Node) *Node {
 func UpsampleNearest2D(x *Node, scale int) *Node {
 	const op = "upsample_nearest2d"
 	size := imageSize(op, x)
-	if scale < 1 {
-		panic(fail(op, "scale", "at least 1", scale))
-	}
+	must(scale >= 1, x, op, "scale", "at least 1", scale)
 	// The transpose of the sum over windows of scale by scale.
 	k := [2]int{scale, scale}
 	return Apply(unpoolOp(poolAttrs{
@@ -85,24 +82,23 @@ type poolAttrs struct {
 // imageSize is the height and width of x, which must be images.
 func imageSize(op string, x *Node) [2]int {
 	s := ShapeOf(x)
-	if len(s) != 4 || min(s[1], s[2], s[3]) < 1 || !TypeOf(x).IsFloat() {
-		e := fail(op, "operand 0", "float32 or float64 [batch, channels, height, width]", TypeOf(x))
+	ok := len(s) == 4 && min(s[1], s[2], s[3]) >= 1 && TypeOf(x).IsFloat()
+	must(ok, x, op, "operand 0", "float32 or float64 [batch, channels, height, width]", TypeOf(x))
+	return [2]int(s[2:])
+}
+
+// must panics with an *Error of an op of x unless ok.
+func must(ok bool, x *Node, op, arg string, want, got any) {
+	if !ok {
+		e := fail(op, arg, want, got)
 		e.Operands = describe([]*Node{x})
 		panic(e)
 	}
-	return [2]int(s[2:])
 }
 
 // windowed checks the options of a pooling of x and fills in the defaults.
 func windowed(op string, x *Node, o PoolOptions) poolAttrs {
 	a := poolAttrs{o, [2]int{}, imageSize(op, x), false}
-	must := func(ok bool, arg string, want, got any) {
-		if !ok {
-			e := fail(op, arg, want, got)
-			e.Operands = describe([]*Node{x})
-			panic(e)
-		}
-	}
 	for i, size := range a.Size {
 		if a.Stride[i] == 0 {
 			a.Stride[i] = a.Kernel[i]
@@ -110,12 +106,12 @@ func windowed(op string, x *Node, o PoolOptions) poolAttrs {
 		if a.Dilation[i] == 0 {
 			a.Dilation[i] = 1
 		}
-		must(a.Kernel[i] >= 1, "kernel", "at least 1", a.Kernel)
-		must(a.Stride[i] >= 1, "stride", "at least 1", a.Stride)
-		must(a.Dilation[i] >= 1, "dilation", "at least 1", a.Dilation)
+		must(a.Kernel[i] >= 1, x, op, "kernel", "at least 1", a.Kernel)
+		must(a.Stride[i] >= 1, x, op, "stride", "at least 1", a.Stride)
+		must(a.Dilation[i] >= 1, x, op, "dilation", "at least 1", a.Dilation)
 		span := a.span(i)
-		must(a.Padding[i] >= 0 && a.Padding[i] <= span/2, "padding", fmt.Sprintf("0 to %d, half the window", span/2), a.Padding)
-		must(span <= size+2*a.Padding[i], "kernel", fmt.Sprintf("a window within the %d padded pixels of axis %d", size+2*a.Padding[i], 2+i), fmt.Sprintf("%d pixels", span))
+		must(a.Padding[i] >= 0 && a.Padding[i] <= span/2, x, op, "padding", fmt.Sprintf("0 to %d, half the window", span/2), a.Padding)
+		must(span <= size+2*a.Padding[i], x, op, "kernel", fmt.Sprintf("a window within the %d padded pixels of axis %d", size+2*a.Padding[i], 2+i), fmt.Sprintf("%d pixels", span))
 	}
 	return a
 }
@@ -152,7 +148,7 @@ func (a poolAttrs) windows(axis int) []window {
 		stop = min(stop, size)
 		w[i] = window{start, stop, step, a.Kernel[axis]}
 		if a.ExcludePadding {
-			w[i].count = max(0, (stop-start+step-1)/step)
+			w[i].count = max(1, (stop-start+step-1)/step)
 		}
 	}
 	for i := range w {

@@ -121,6 +121,9 @@ func (s *Scope) Block(name string, x *Node, f func(s *Scope, x *Node) *Node) *No
 	return b.Out
 }
 
+// InBlock says whether a block encloses this scope, so that Block would mark nothing.
+func (s *Scope) InBlock() bool { return s.block >= 0 }
+
 // Const is a scalar constant of the parameters' type.
 func (s *Scope) Const(v float64) *Node { return constant(s.g.ExprGraph, s.DType(), v) }
 

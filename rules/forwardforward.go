@@ -136,12 +136,21 @@ func unitRMS(a *graph.Node) *graph.Node {
 	flat := graph.Flatten(a)
 	size := graph.ShapeOf(flat)[1]
 	rms := graph.Scale(graph.Norm(flat, 1), 1/math.Sqrt(float64(size)))
-	flat = graph.Div(flat, graph.KeepDims(graph.Shift(rms, 1e-8), graph.ShapeOf(flat), 1))
-	return graph.Reshape(flat, graph.ShapeOf(a)...)
+	zero := graph.Equal(rms, graph.Const(rms, 0))
+	rms = graph.KeepDims(graph.Where(zero, graph.Const(rms, 1), rms), graph.ShapeOf(flat), 1)
+	return graph.Reshape(graph.Div(flat, rms), graph.ShapeOf(a)...)
 }
 
-// Goodness is the sum of squared activities of each example: [batch, ...] to [batch].
+// goodness is the sum of squared activities of each example: [batch, ...] to [batch].
 func goodness(a *graph.Node) *graph.Node { return graph.Sum(graph.Square(graph.Flatten(a)), 1) }
+
+// contrast is the layer's loss: half the mean of softplus(theta-G) over positive plus softplus(G-theta) over negative
+// examples.
+func contrast(pos, neg *graph.Node, theta float64) *graph.Node {
+	up := graph.Softplus(graph.Neg(graph.Shift(goodness(pos), -theta)))
+	down := graph.Softplus(graph.Shift(goodness(neg), -theta))
+	return graph.Scale(graph.Mean(graph.Add(up, down)), 0.5)
+}
 
 // counts says whether hidden layer i takes part in readout and energy.
 func (n *ffNet) counts(i int) bool { return i > 0 || len(n.hidden) == 1 }
@@ -169,13 +178,13 @@ func (n *ffNet) scores(s *graph.Scope, x *graph.Node) *graph.Node {
 
 // wrongLabel draws a label other than the true one for each example.
 func (n *ffNet) wrongLabel(s *graph.Scope, scores, label *graph.Node) *graph.Node {
-	z := graph.Scale(label, -1000)
+	u := s.Root().Sub(n.Name()).Uniform("negatives", graph.ShapeOf(label)...)
+	z := graph.Neg(graph.Log(graph.Neg(graph.Log(u)))) // Gumbel noise: the largest of z + log p is drawn from p
 	if n.Negatives == HardLabel {
 		z = graph.Add(z, graph.LogSoftmax(graph.Detach(scores), 1))
 	}
-	u := s.Root().Sub(n.Name()).Uniform("negatives", graph.ShapeOf(label)...)
-	gumbel := graph.Neg(graph.Log(graph.Neg(graph.Log(u))))
-	return graph.OneHot(graph.ArgMax(graph.Add(z, gumbel), 1), n.classes, s.DType())
+	z = graph.Where(label, graph.Const(z, math.Inf(-1)), z)
+	return graph.OneHot(graph.ArgMax(z, 1), n.classes, s.DType())
 }
 
 // hiddenGoals is what each hidden layer learns from: its input is detached, so nothing reaches another layer.
@@ -185,9 +194,7 @@ func (n *ffNet) hiddenGoals(s *graph.Scope, x, right, wrong *graph.Node) []Goal 
 	for _, p := range n.hidden {
 		a, b := p.Apply(s, pos), p.Apply(s, neg)
 		theta := n.Threshold * float64(graph.TypeOf(a).Size()/graph.ShapeOf(a)[0])
-		up := graph.Softplus(graph.Neg(graph.Shift(goodness(a), -theta)))
-		down := graph.Softplus(graph.Shift(goodness(b), -theta))
-		loss := graph.Scale(graph.Mean(graph.Add(up, down)), 0.5)
+		loss := contrast(a, b, theta)
 		params := s.Graph().Trainable(loss)
 		learned := loss
 		if n.Peer > 0 {
