@@ -238,7 +238,7 @@ func (c *compiler) emit(p *Program, n *Node, plan *plan, arena []byte) error {
 	} else if t.IsFloat() {
 		p.stats.Flops += t.Size()
 	}
-	if n.Op().(*instance).reverse {
+	if in, ok := n.Op().(*instance); ok && in.reverse {
 		p.stats.Reverse++
 	}
 	return nil

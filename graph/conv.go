@@ -9,7 +9,8 @@ import (
 
 // Convolution. With image x, weight w and output cotangent g, the number <g, conv2d(x, w)> is linear in each of the
 // three, so there are three bilinear primitives, conv2d(x, w), conv2d_input_grad(g, w) and conv2d_weight_grad(g, x),
-// and each one's derivatives are the other two. Transposed convolution is the second of them.
+// and each one's derivatives are the other two. Transposed convolution is the second of them. Conv2D and ConvTranspose2D
+// check the sizes; what the rules make of them fits.
 
 // ConvOptions are the attributes of Conv2D; index 0 is the vertical axis, index 1 the horizontal one.
 type ConvOptions struct {
@@ -82,8 +83,7 @@ func (o ConvOptions) filled() ConvOptions {
 	return o
 }
 
-// check looks at what all three primitives and the transposed convolution have in common: the attributes, an image
-// and a weight.
+// check looks at what a convolution and its transpose have in common: the attributes, an image and a weight.
 func (o ConvOptions) check(op string, image, weight Type) *Error {
 	for i, t := range []Type{image, weight} {
 		if !t.IsFloat() || t.DType != image.DType {
@@ -175,16 +175,11 @@ func (o ConvOptions) inputGrad(x *Node) *Primitive {
 }
 
 func convInputOp(a convInputAttrs) *Primitive {
-	const op = "conv2d_input_grad"
 	return &Primitive{
-		Name:  op,
+		Name:  "conv2d_input_grad",
 		Attrs: a,
 		Type: func(in []Type) (Type, error) {
-			if err := a.check(op, in[0], in[1]); err != nil {
-				return Type{}, err
-			}
-			t := Type{in[0].DType, []int{in[0].Shape[0], in[1].Shape[1] * a.Groups, a.Size[0], a.Size[1]}}
-			return t, a.matches(op, t, in[1], in[0])
+			return Type{in[0].DType, []int{in[0].Shape[0], in[1].Shape[1] * a.Groups, a.Size[0], a.Size[1]}}, nil
 		},
 		Kernel: func(out Type, in []Type) (Kernel, error) {
 			p := a.kernel(out.Shape, in[1].Shape)
@@ -217,18 +212,11 @@ func (o ConvOptions) weightGrad(w *Node) *Primitive {
 }
 
 func convWeightOp(a convWeightAttrs) *Primitive {
-	const op = "conv2d_weight_grad"
 	return &Primitive{
-		Name:  op,
+		Name:  "conv2d_weight_grad",
 		Attrs: a,
 		Type: func(in []Type) (Type, error) {
-			for i, t := range in {
-				if len(t.Shape) != 4 {
-					return Type{}, fail(op, fmt.Sprintf("operand %d", i), "[batch, channels, height, width]", t)
-				}
-			}
-			t := Type{in[1].DType, []int{in[0].Shape[1], in[1].Shape[1] / a.Groups, a.Kernel[0], a.Kernel[1]}}
-			return t, a.matches(op, in[1], t, in[0])
+			return Type{in[1].DType, []int{in[0].Shape[1], in[1].Shape[1] / a.Groups, a.Kernel[0], a.Kernel[1]}}, nil
 		},
 		Kernel: func(out Type, in []Type) (Kernel, error) {
 			p := a.kernel(in[1].Shape, out.Shape)
@@ -248,15 +236,6 @@ func convWeightOp(a convWeightAttrs) *Primitive {
 		JVP:   bilinear(func() *Primitive { return convWeightOp(a) }),
 		Flops: func(out Type, in []Type) int { return convFlops(in[0].Shape, out.Shape) },
 	}
-}
-
-// matches says whether the convolution of x with w has the type of the cotangent dy.
-func (o ConvOptions) matches(op string, x, w, dy Type) error {
-	y, err := o.outType(op, x, w)
-	if err == nil && !y.Equal(dy) {
-		err = fail(op, "operand 0", y, dy)
-	}
-	return err
 }
 
 // bilinear is the forward rule of an op that is linear in each of its two operands.

@@ -140,12 +140,15 @@ func checkPairs(op, what string, n, d []*Node) {
 	}
 }
 
-// primitiveOf is the primitive of an inner node, nil for a leaf.
+// primitiveOf is the primitive of an inner node; nil for a leaf and for an op of Gorgonia's that has no rules here.
 func primitiveOf(n *Node) *Primitive {
-	if in, ok := n.Op().(*instance); ok {
-		return in.prim
+	switch op := n.Op().(type) {
+	case nil:
+		return nil
+	case *instance:
+		return op.prim
 	}
-	return nil
+	return foreignPrimitive(n)
 }
 
 // active lists, operands first, the nodes on the ways from x to y. Nodes are numbered in the order of their making,
@@ -162,8 +165,12 @@ func active(y, x []*Node) []*Node {
 	}
 	var path []*Node
 	for _, n := range list {
-		if p := primitiveOf(n); !on[n] && p != nil && (p.VJP != nil || p.JVP != nil) {
-			on[n] = slices.ContainsFunc(operands(n), func(a *Node) bool { return on[a] })
+		if !on[n] && slices.ContainsFunc(operands(n), func(a *Node) bool { return on[a] }) {
+			p := primitiveOf(n)
+			if p == nil {
+				panic(fail("derivative", "node "+n.Name(), "an op with rules in Harpe", n.Op()))
+			}
+			on[n] = p.VJP != nil || p.JVP != nil
 		}
 		if on[n] {
 			path = append(path, n)

@@ -39,7 +39,9 @@ func LeakyReLU(x *Node, alpha float64) *Node {
 
 // ELU is x where x > 0 and alpha(e^x - 1) elsewhere (D. Clevert et al. 2015, arXiv 1511.07289).
 func ELU(x *Node, alpha float64) *Node {
-	return Where(Greater(x, Const(x, 0)), x, Scale(Expm1(Minimum(x, Const(x, 0))), alpha))
+	zero := Const(x, 0)
+	positive := Greater(x, zero)
+	return Where(positive, x, Scale(Expm1(Where(positive, zero, x)), alpha))
 }
 
 // SELU is the self-normalising ELU (G. Klambauer et al. 2017, arXiv 1706.02515, eq. 2).
@@ -75,17 +77,15 @@ func ReLU6(x *Node) *Node {
 // HardSigmoid is relu6(x + 3)/6 (A. Howard et al. 2019, arXiv 1905.02244).
 func HardSigmoid(x *Node) *Node { return Scale(ReLU6(Shift(x, 3)), 1.0/6) }
 
-// HardSwish is x·hardsigmoid(x) (A. Howard et al. 2019, arXiv 1905.02244).
-func HardSwish(x *Node) *Node { return Mul(x, HardSigmoid(x)) }
+// HardSwish is x·hardsigmoid(x) (A. Howard et al. 2019, arXiv 1905.02244), with derivatives -1/2 at -3 and 1 at 3.
+func HardSwish(x *Node) *Node {
+	low, high := Less(x, Const(x, -3)), GreaterEqual(x, Const(x, 3))
+	middle := Where(Add(low, high), Const(x, 0), x)
+	return Where(high, x, Mul(middle, Scale(Shift(middle, 3), 1.0/6)))
+}
 
 // LogSigmoid is log(sigmoid(x)), without overflow.
 func LogSigmoid(x *Node) *Node { return Neg(Softplus(Neg(x))) }
-
-// LogSoftmax is x - logsumexp(x) along an axis.
-func LogSoftmax(x *Node, axis int) *Node {
-	axis = axisOf("log_softmax", x, axis)
-	return Sub(x, KeepDims(LogSumExp(x, axis), ShapeOf(x), axis))
-}
 
 // Softmax is e^x normalised to sum 1 along an axis.
 func Softmax(x *Node, axis int) *Node { return Exp(LogSoftmax(x, axis)) }

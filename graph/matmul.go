@@ -27,8 +27,9 @@ func matMul(a, b *Node, ta, tb bool) *Node {
 		panic(e)
 	case len(sa) == 1:
 		y := matMul(Reshape(a, 1, sa[0]), b, false, tb)
-		s := ShapeOf(y)
-		return Reshape(y, slices.Delete(s, len(s)-2, len(s)-1)...)
+		s := slices.Clone(ShapeOf(y))
+		row := len(s) - min(len(sb), 2) // the axis of size 1, where b is a vector the last
+		return Reshape(y, slices.Delete(s, row, row+1)...)
 	case len(sb) == 1:
 		y := matMul(a, Reshape(b, sb[0], 1), ta, false)
 		s := ShapeOf(y)

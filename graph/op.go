@@ -152,11 +152,7 @@ func operands(n *Node) []*Node {
 	if n.Op() == nil {
 		return nil
 	}
-	var x []*Node
-	for it := n.Graph().From(n.ID()); it != nil && it.Next(); {
-		x = append(x, it.Node().(*Node))
-	}
-	return x
+	return foreignOperands(n)
 }
 
 func (in *instance) Arity() int           { return len(in.operands) }

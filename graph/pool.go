@@ -40,7 +40,7 @@ func AvgPool2D(x *Node, o PoolOptions) *Node {
 func AdaptiveAvgPool2D(x *Node, height, width int) *Node {
 	const op = "adaptive_avg_pool2d"
 	size := imageSize(op, x)
-	must(min(height, width) >= 1, x, op, "grid", "at least 1 by 1", fmt.Sprintf("%d by %d", height, width))
+	refuseUnless(min(height, width) >= 1, x, op, "grid", "at least 1 by 1", fmt.Sprintf("%d by %d", height, width))
 	return Apply(avgPoolOp(poolAttrs{Grid: [2]int{height, width}, Size: size}), x)
 }
 
@@ -61,7 +61,7 @@ func GlobalMaxPool2D(x *Node) *Node {
 func UpsampleNearest2D(x *Node, scale int) *Node {
 	const op = "upsample_nearest2d"
 	size := imageSize(op, x)
-	must(scale >= 1, x, op, "scale", "at least 1", scale)
+	refuseUnless(scale >= 1, x, op, "scale", "at least 1", scale)
 	// The transpose of the sum over windows of scale by scale.
 	k := [2]int{scale, scale}
 	return Apply(unpoolOp(poolAttrs{
@@ -83,12 +83,12 @@ type poolAttrs struct {
 func imageSize(op string, x *Node) [2]int {
 	s := ShapeOf(x)
 	ok := len(s) == 4 && min(s[1], s[2], s[3]) >= 1 && TypeOf(x).IsFloat()
-	must(ok, x, op, "operand 0", "float32 or float64 [batch, channels, height, width]", TypeOf(x))
+	refuseUnless(ok, x, op, "operand 0", "float32 or float64 [batch, channels, height, width]", TypeOf(x))
 	return [2]int(s[2:])
 }
 
-// must panics with an *Error of an op of x unless ok.
-func must(ok bool, x *Node, op, arg string, want, got any) {
+// refuseUnless panics with an *Error of an op of x unless ok.
+func refuseUnless(ok bool, x *Node, op, arg string, want, got any) {
 	if !ok {
 		e := fail(op, arg, want, got)
 		e.Operands = describe([]*Node{x})
@@ -106,12 +106,12 @@ func windowed(op string, x *Node, o PoolOptions) poolAttrs {
 		if a.Dilation[i] == 0 {
 			a.Dilation[i] = 1
 		}
-		must(a.Kernel[i] >= 1, x, op, "kernel", "at least 1", a.Kernel)
-		must(a.Stride[i] >= 1, x, op, "stride", "at least 1", a.Stride)
-		must(a.Dilation[i] >= 1, x, op, "dilation", "at least 1", a.Dilation)
+		refuseUnless(a.Kernel[i] >= 1, x, op, "kernel", "at least 1", a.Kernel)
+		refuseUnless(a.Stride[i] >= 1, x, op, "stride", "at least 1", a.Stride)
+		refuseUnless(a.Dilation[i] >= 1, x, op, "dilation", "at least 1", a.Dilation)
 		span := a.span(i)
-		must(a.Padding[i] >= 0 && a.Padding[i] <= span/2, x, op, "padding", fmt.Sprintf("0 to %d, half the window", span/2), a.Padding)
-		must(span <= size+2*a.Padding[i], x, op, "kernel", fmt.Sprintf("a window within the %d padded pixels of axis %d", size+2*a.Padding[i], 2+i), fmt.Sprintf("%d pixels", span))
+		refuseUnless(a.Padding[i] >= 0 && a.Padding[i] <= span/2, x, op, "padding", fmt.Sprintf("0 to %d, half the window", span/2), a.Padding)
+		refuseUnless(span <= size+2*a.Padding[i], x, op, "kernel", fmt.Sprintf("a window within the %d padded pixels of axis %d", size+2*a.Padding[i], 2+i), fmt.Sprintf("%d pixels", span))
 	}
 	return a
 }
@@ -325,8 +325,16 @@ func spreadPlane[T Float](out, dy, _ []T, wy, wx []window, width int) {
 func maxPlane[T Float](out, x, _ []T, wy, wx []window, width int) {
 	for i, v := range wy {
 		o := out[i*len(wx) : (i+1)*len(wx)]
-		for j, h := range wx {
-			o[j] = windowMax(x, v, h, width)
+		fill(o, T(math.Inf(-1)))
+		for y := v.start; y < v.stop; y += v.step {
+			row := x[y*width : (y+1)*width]
+			for j, h := range wx {
+				m := o[j]
+				for k := h.start; k < h.stop; k += h.step {
+					m = max(m, row[k])
+				}
+				o[j] = m
+			}
 		}
 	}
 }
@@ -354,27 +362,25 @@ func putPlane[T Float](out, dy, x []T, wy, wx []window, width int) {
 	}
 }
 
-// windowMax is the largest element of a window, NaN if there is one, -Inf without pixels.
-func windowMax[T Float](x []T, v, h window, width int) T {
-	m := T(math.Inf(-1))
-	for y := v.start; y < v.stop; y += v.step {
-		row := x[y*width : (y+1)*width]
-		for k := h.start; k < h.stop; k += h.step {
-			m = max(m, row[k])
-		}
-	}
-	return m
-}
-
-// windowArgMax is the place of a window's first maximum, or of its first NaN if there is one; -1 without pixels.
+// windowArgMax is the place of a window's first maximum, or of its last NaN if there is one, as in PyTorch; -1 without
+// pixels. Each condition guards one integer, so that the loop has no jump that depends on the data.
 func windowArgMax[T Float](x []T, v, h window, width int) int {
-	m := windowMax(x, v, h, width)
+	if v.start >= v.stop || h.start >= h.stop {
+		return -1
+	}
+	at, m := v.start*width+h.start, T(math.Inf(-1))
 	for y := v.start; y < v.stop; y += v.step {
+		row := y * width
 		for k := h.start; k < h.stop; k += h.step {
-			if e := x[y*width+k]; e == m || e != e {
-				return y*width + k
+			e := x[row+k]
+			if e > m {
+				at = row + k
 			}
+			if e != e {
+				at = row + k
+			}
+			m = max(m, e)
 		}
 	}
-	return -1
+	return at
 }

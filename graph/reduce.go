@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -9,7 +10,7 @@ import (
 // axes disappear from the shape. Sums are formed in a fixed order with float64 accumulators.
 
 // Sum adds over the axes.
-func Sum(x *Node, axes ...int) *Node { return reduce(x, axes, sumOp) }
+func Sum(x *Node, axes ...int) *Node { return reduce("sum", x, axes, sumOp) }
 
 // Mean is the arithmetic mean over the axes; NaN over nothing.
 func Mean(x *Node, axes ...int) *Node {
@@ -21,17 +22,17 @@ func Mean(x *Node, axes ...int) *Node {
 }
 
 // Prod multiplies over the axes. Its derivative is right also where factors are 0.
-func Prod(x *Node, axes ...int) *Node { return reduce(x, axes, prodOp) }
+func Prod(x *Node, axes ...int) *Node { return reduce("prod", x, axes, prodOp) }
 
 // Max is the largest element over the axes, NaN if there is one; equal maxima share the derivative equally. Over
 // nothing it is -Inf.
-func Max(x *Node, axes ...int) *Node { return reduce(x, axes, maxOp) }
+func Max(x *Node, axes ...int) *Node { return reduce("max", x, axes, maxOp) }
 
 // Min is the smallest element, otherwise as Max.
 func Min(x *Node, axes ...int) *Node { return Neg(Max(Neg(x), axes...)) }
 
 // LogSumExp is log(sum(exp(x))) over the axes, without overflow; -Inf over nothing.
-func LogSumExp(x *Node, axes ...int) *Node { return reduce(x, axes, logSumExpOp) }
+func LogSumExp(x *Node, axes ...int) *Node { return reduce("logsumexp", x, axes, logSumExpOp) }
 
 // KeepDims puts the axes that a reduction of a node of the given shape removed back, with size 1.
 func KeepDims(y *Node, shape []int, axes ...int) *Node {
@@ -42,16 +43,20 @@ func KeepDims(y *Node, shape []int, axes ...int) *Node {
 		}
 	}
 	for _, a := range axes {
-		if a < 0 {
-			a += len(s)
+		i := a
+		if i < 0 {
+			i += len(s)
 		}
-		s[a] = 1
+		if i < 0 || i >= len(s) {
+			panic(fail("keep_dims", "axis", fmt.Sprintf("-%d to %d", len(s), len(s)-1), a))
+		}
+		s[i] = 1
 	}
 	return Reshape(y, s...)
 }
 
-func reduce(x *Node, axes []int, op func(axes []int) *Primitive) *Node {
-	axes = axesOf("reduce", x, axes)
+func reduce(name string, x *Node, axes []int, op func(axes []int) *Primitive) *Node {
+	axes = axesOf(name, x, axes)
 	if len(axes) == 0 && len(ShapeOf(x)) > 0 {
 		return x
 	}
@@ -207,11 +212,18 @@ func maxRun[T Float](x []T, n, stride int) float64 {
 
 func logSumExpOp(axes []int) *Primitive {
 	p := reduction("logsumexp", axes, logSumExpRun[float32], logSumExpRun[float64])
-	weights := func(x, y *Node) *Node { return Exp(Sub(x, KeepDims(y, ShapeOf(x), axes...))) }
-	p.VJP = func(y, dy *Node, x []*Node) []*Node {
-		return []*Node{Mul(KeepDims(dy, ShapeOf(x[0]), axes...), weights(x[0], y))}
+	// The weights e^x/sum(e^x) are formed from differences to the maximum: exp(x - y) would lose digits to large x.
+	weights := func(x *Node) *Node {
+		s := ShapeOf(x)
+		m := Detach(Max(x, axes...))
+		m = Where(Less(Abs(m), Const(m, math.Inf(1))), m, Const(m, 0))
+		e := Exp(Sub(x, KeepDims(m, s, axes...)))
+		return Div(e, KeepDims(Sum(e, axes...), s, axes...))
 	}
-	p.JVP = func(y *Node, x, dx []*Node) *Node { return Sum(Mul(dx[0], weights(x[0], y)), axes...) }
+	p.VJP = func(y, dy *Node, x []*Node) []*Node {
+		return []*Node{Mul(KeepDims(dy, ShapeOf(x[0]), axes...), weights(x[0]))}
+	}
+	p.JVP = func(y *Node, x, dx []*Node) *Node { return Sum(Mul(dx[0], weights(x[0])), axes...) }
 	p.Flops = func(_ Type, in []Type) int { return 4 * in[0].Size() }
 	return p
 }
@@ -226,6 +238,51 @@ func logSumExpRun[T Float](x []T, n, stride int) float64 {
 		s += math.Exp(float64(x[i*stride]) - m)
 	}
 	return m + math.Log(s)
+}
+
+// LogSoftmax is x - logsumexp(x) along an axis, exact also for large x.
+func LogSoftmax(x *Node, axis int) *Node {
+	return Apply(logSoftmaxOp(axisOf("log_softmax", x, axis)), x)
+}
+
+func logSoftmaxOp(axis int) *Primitive {
+	sum := func(x *Node) *Node { return KeepDims(Sum(x, axis), ShapeOf(x), axis) }
+	return &Primitive{
+		Name:  "log_softmax",
+		Attrs: axis,
+		Type:  func(in []Type) (Type, error) { return in[0], needFloat("log_softmax", in) },
+		Kernel: func(out Type, in []Type) (Kernel, error) {
+			outer, n, inner := around(in[0].Shape, axis)
+			if out.DType == Float32 {
+				return logSoftmaxKernel[float32](outer, n, inner), nil
+			}
+			return logSoftmaxKernel[float64](outer, n, inner), nil
+		},
+		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Sub(dy, Mul(Exp(y), sum(dy)))} },
+		JVP:   func(y *Node, x, dx []*Node) *Node { return Sub(dx[0], sum(Mul(Exp(y), dx[0]))) },
+		Flops: func(_ Type, in []Type) int { return 5 * in[0].Size() },
+	}
+}
+
+func logSoftmaxKernel[T Float](outer, n, inner int) Kernel {
+	return func(out *Array, in []*Array) error {
+		o, x := Data[T](out), Data[T](in[0])
+		for i := range outer {
+			for l := range inner {
+				from := i*n*inner + l
+				m := maxRun(x[from:], n, inner)
+				var s float64
+				for j := range n {
+					s += math.Exp(float64(x[from+j*inner]) - m)
+				}
+				s = math.Log(s)
+				for j := range n {
+					o[from+j*inner] = T(float64(x[from+j*inner]) - m - s)
+				}
+			}
+		}
+		return nil
+	}
 }
 
 func prodOp(axes []int) *Primitive {

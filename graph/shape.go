@@ -200,7 +200,7 @@ func broadcastOp(shape []int) *Primitive {
 		Attrs: shape,
 		Type: func(in []Type) (Type, error) {
 			s, ok := broadcastShapes(shape, in[0].Shape)
-			if !ok || !slices.Equal(s, shape) {
+			if !ok || slices.ContainsFunc(shape, func(d int) bool { return d < 0 }) || !slices.Equal(s, shape) {
 				return Type{}, fail("broadcast", "shape", fmt.Sprintf("a shape that %v broadcasts to", in[0].Shape), shape)
 			}
 			return Type{in[0].DType, shape}, nil
@@ -471,6 +471,9 @@ func scatterOp(a scatterAttrs) *Primitive {
 			if in[1].DType != Int {
 				return Type{}, fail("scatter_add", "index", "int", in[1])
 			}
+			if a.Size < 0 {
+				return Type{}, fail("scatter_add", "size", "at least 0", a.Size)
+			}
 			mid := in[0].Shape[a.Axis : a.Axis+a.Rank]
 			if !slices.Equal(mid, in[1].Shape) {
 				return Type{}, fail("scatter_add", "index", fmt.Sprintf("shape %v", mid), in[1])
@@ -563,6 +566,9 @@ func putAlongOp(axis, size int) *Primitive {
 			if in[1].DType != Int || !slices.Equal(in[0].Shape, in[1].Shape) {
 				return Type{}, fail("put_along", "index", Type{Int, in[0].Shape}, in[1])
 			}
+			if size < 0 {
+				return Type{}, fail("put_along", "size", "at least 0", size)
+			}
 			shape := slices.Clone(in[0].Shape)
 			shape[axis] = size
 			return Type{in[0].DType, shape}, nil
@@ -630,6 +636,9 @@ func OneHot(idx *Node, classes int, dtype DType) *Node {
 		Type: func(in []Type) (Type, error) {
 			if in[0].DType != Int {
 				return Type{}, fail("one_hot", "index", "int", in[0])
+			}
+			if classes < 0 {
+				return Type{}, fail("one_hot", "classes", "at least 0", classes)
 			}
 			return Type{dtype, append(slices.Clone(in[0].Shape), classes)}, nil
 		},

@@ -53,14 +53,6 @@ func compileOf(t testing.TB, f func(s *graph.Scope, x []*graph.Node) []*graph.No
 	return p, x, y
 }
 
-func inType(dtype graph.DType, a *graph.Array) *graph.Array {
-	b := graph.NewArray(dtype, a.Shape...)
-	for i := range a.Size() {
-		b.Set(i, a.At(i))
-	}
-	return b
-}
-
 // wantSort is the specification: a stable sort of a row's indices with NaN last.
 func wantSort(row []float64, descending bool) []int {
 	idx := make([]int, len(row))
@@ -90,7 +82,7 @@ func TestArgSort(t *testing.T) {
 	}
 	for name, row := range rows {
 		for _, dtype := range []graph.DType{graph.Float32, graph.Float64} {
-			x := inType(dtype, graph.ArrayOf(row, len(row)))
+			x := castArray(graph.ArrayOf(row, len(row)), dtype)
 			for i := range row {
 				row[i] = x.At(i)
 			}
@@ -217,7 +209,7 @@ func TestSortErrors(t *testing.T) {
 }
 
 func BenchmarkTopK(b *testing.B) {
-	x := inType(graph.Float32, gradcheck.Normal(1, 1<<20))
+	x := castArray(gradcheck.Normal(1, 1<<20), graph.Float32)
 	p, in, _ := compileOf(b, func(s *graph.Scope, x []*graph.Node) []*graph.Node {
 		values, _ := graph.TopK(x[0], 100, 0)
 		return []*graph.Node{values}

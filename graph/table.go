@@ -124,8 +124,8 @@ func Mul(a, b *Node) *Node { return Apply(mulOp, a, b) }
 // Div is the elementwise quotient.
 func Div(a, b *Node) *Node { return Apply(divOp, a, b) }
 
-// Pow is a^b. Where b is 0 the derivative with respect to a is 0, and where a is 0 that with respect to b is 0, as in
-// PyTorch.
+// Pow is a^b. Where b is 0 the derivative with respect to a is 0, and where a is 0 and b is not negative that with
+// respect to b is 0, as in PyTorch.
 func Pow(a, b *Node) *Node { return Apply(powOp, a, b) }
 
 // Maximum is the larger of a and b, NaN if either is NaN.
@@ -168,7 +168,7 @@ func init() {
 		func(a, b, y, t *Node) (*Node, *Node) {
 			zero := Const(a, 0)
 			da := Where(Equal(b, zero), zero, Mul(b, Pow(a, Shift(b, -1))))
-			db := Where(Equal(a, zero), zero, Mul(y, Log(a)))
+			db := Where(Mul(Equal(a, zero), GreaterEqual(b, zero)), zero, Mul(y, Log(a)))
 			return Mul(t, da), Mul(t, db)
 		})
 	maximumOp = binary("maximum", maximum, func(a, b, y, t *Node) (*Node, *Node) { return Mul(t, share(a, b)), Mul(t, share(b, a)) })
@@ -202,6 +202,9 @@ func init() {
 			if err != nil {
 				return Type{}, err
 			}
+			if t.IsFloat() && in[0].DType != t.DType {
+				return Type{}, fail("where", "cond", t.DType, in[0])
+			}
 			return broadcastType("where", []Type{{t.DType, in[0].Shape}, t})
 		},
 		Kernel: func(out Type, in []Type) (Kernel, error) {
@@ -212,10 +215,8 @@ func init() {
 				return ternaryKernel(out, in, pick[float64, float64]), nil
 			case out.DType == Int && in[0].DType == Float32:
 				return ternaryKernel(out, in, pick[float32, int]), nil
-			case out.DType == Int:
-				return ternaryKernel(out, in, pick[float64, int]), nil
 			}
-			return nil, fail("where", "cond", out.DType, in[0].DType)
+			return ternaryKernel(out, in, pick[float64, int]), nil
 		},
 		VJP: func(y, dy *Node, x []*Node) []*Node {
 			zero := Const(dy, 0)

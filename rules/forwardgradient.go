@@ -21,7 +21,7 @@ const (
 // random direction v of all parameters, and d·v is an unbiased estimate of the gradient (A. Baydin et al. 2022, arXiv
 // 2202.08587). Its variance grows with the number of parameters P, so the usable learning rate falls like 1/P.
 type ForwardGradient struct {
-	Optimizer    optim.Optimizer // nil means SGD with learning rate 0.01
+	Optimizer    optim.Optimizer // nil means SGD with learning rate 0.001
 	Options      optim.Options
 	Tangents     int // directions averaged in a step; 0 means 1
 	Perturbation Perturbation
@@ -52,7 +52,7 @@ func (r ForwardGradient) Trainer(model layers.Layer, objective objectives.Object
 	}
 	optimizer := r.Optimizer
 	if optimizer == nil {
-		optimizer = optim.SGD{LR: 0.01}
+		optimizer = optim.SGD{LR: 0.001}
 	}
 	return Plan{
 		Name:      r.Name(),

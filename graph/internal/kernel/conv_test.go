@@ -1,0 +1,262 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+)
+
+// plainConv visits every pair of input and weight elements that meet, with the output element they go to.
+func plainConv(p *Conv2D, visit func(out, in, weight int)) {
+	or1 := func(v int) int { return max(v, 1) }
+	oh, ow := p.OutSize()
+	groups := or1(p.Groups)
+	cg, og := p.InChannels/groups, p.OutChannels/groups
+	for n := range p.Batch {
+		for o := range p.OutChannels {
+			for y := range oh {
+				for x := range ow {
+					for c := range cg {
+						for i := range p.Kernel[0] {
+							for j := range p.Kernel[1] {
+								iy := y*or1(p.Stride[0]) + i*or1(p.Dilation[0]) - p.PadBefore[0]
+								ix := x*or1(p.Stride[1]) + j*or1(p.Dilation[1]) - p.PadBefore[1]
+								if iy >= 0 && iy < p.Height && ix >= 0 && ix < p.Width {
+									visit(((n*p.OutChannels+o)*oh+y)*ow+x, ((n*p.InChannels+o/og*cg+c)*p.Height+iy)*p.Width+ix,
+										((o*cg+c)*p.Kernel[0]+i)*p.Kernel[1]+j)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func convCases(r *rand.Rand) []Conv2D {
+	cases := []Conv2D{
+		{Batch: 1, InChannels: 1, Height: 1, Width: 1, OutChannels: 1, Kernel: [2]int{1, 1}},
+		{Batch: 2, InChannels: 1, Height: 28, Width: 28, OutChannels: 32, Kernel: [2]int{3, 3}, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}},
+		{Batch: 3, InChannels: 17, Height: 4, Width: 4, OutChannels: 67, Kernel: [2]int{3, 3}, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}},
+		{Batch: 2, InChannels: 5, Height: 33, Width: 67, OutChannels: 7, Kernel: [2]int{3, 3}, Stride: [2]int{2, 2}, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}},
+		{Batch: 2, InChannels: 6, Height: 9, Width: 31, OutChannels: 8, Kernel: [2]int{1, 1}, Stride: [2]int{2, 2}},
+		{Batch: 2, InChannels: 8, Height: 9, Width: 40, OutChannels: 8, Kernel: [2]int{3, 3}, Groups: 8, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}},
+		{Batch: 2, InChannels: 8, Height: 9, Width: 40, OutChannels: 24, Kernel: [2]int{3, 5}, Groups: 8, Stride: [2]int{1, 2}, PadBefore: [2]int{1, 2}, PadAfter: [2]int{0, 2}},
+		{Batch: 300, InChannels: 2, Height: 2, Width: 3, OutChannels: 3, Kernel: [2]int{2, 3}},
+	}
+	for i := range 200 {
+		groups := 1 + r.IntN(3)
+		p := Conv2D{
+			Batch: 1 + r.IntN(3), InChannels: groups * (1 + r.IntN(5)), OutChannels: groups * (1 + r.IntN(18)), Groups: groups,
+			Kernel: [2]int{1 + r.IntN(4), 1 + r.IntN(4)}, Stride: [2]int{1 + r.IntN(3), 1 + r.IntN(3)},
+			Dilation: [2]int{1 + r.IntN(2), 1 + r.IntN(3)}, PadBefore: [2]int{r.IntN(4), r.IntN(4)}, PadAfter: [2]int{r.IntN(4), r.IntN(4)},
+			ReLU: r.IntN(2) == 0,
+		}
+		if i%4 == 0 {
+			p.InChannels, p.OutChannels, p.Groups = 3, 3*(1+r.IntN(2)), 3
+		}
+		p.Height = max(1, (p.Kernel[0]-1)*p.Dilation[0]+1-p.PadBefore[0]-p.PadAfter[0]) + r.IntN(12)
+		p.Width = max(1, (p.Kernel[1]-1)*p.Dilation[1]+1-p.PadBefore[1]-p.PadAfter[1]) + r.IntN(40)
+		cases = append(cases, p)
+	}
+	return cases
+}
+
+func TestConv2D(t *testing.T) {
+	t.Run("float32", testConv2D[float32])
+	t.Run("float64", testConv2D[float64])
+}
+
+func testConv2D[T float](t *testing.T) {
+	for _, set := range sets[T]() {
+		t.Run(set.name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(5, 6))
+			for _, p := range convCases(r) {
+				g := p.prepare()
+				name := fmt.Sprintf("%+v", p)
+				in, weight, gradOut := random[T](r, g.lenIn), random[T](r, g.lenKern), random[T](r, g.lenOut)
+				var bias []T
+				if r.IntN(2) == 0 {
+					bias = random[T](r, g.o)
+				}
+				out, outScale := make([]float64, g.lenOut), make([]float64, g.lenOut)
+				gin, ginScale := make([]float64, g.lenIn), make([]float64, g.lenIn)
+				gw, gwScale := make([]float64, g.lenKern), make([]float64, g.lenKern)
+				plainConv(&p, func(o, i, w int) {
+					v := float64(in[i]) * float64(weight[w])
+					out[o] += v
+					outScale[o] += math.Abs(v)
+					v = float64(gradOut[o]) * float64(weight[w])
+					gin[i] += v
+					ginScale[i] += math.Abs(v)
+					v = float64(gradOut[o]) * float64(in[i])
+					gw[w] += v
+					gwScale[w] += math.Abs(v)
+				})
+				for o := range out {
+					if bias != nil {
+						b := float64(bias[o/g.oh/g.ow%g.o])
+						out[o] += b
+						outScale[o] += math.Abs(b)
+					}
+					if p.ReLU {
+						out[o] = max(out[o], 0)
+					}
+				}
+				got, gotIn, gotW := make([]T, g.lenOut), make([]T, g.lenIn), make([]T, g.lenKern)
+				for i := range got {
+					got[i] = T(math.NaN())
+				}
+				for i := range gotIn {
+					gotIn[i] = T(math.NaN())
+				}
+				p.forward(set, slice(got), slice(in), slice(weight), slice(bias))
+				near(t, "forward "+name, got, out, outScale, g.cg*g.kh*g.kw)
+				p.inputGrad(set, slice(gotIn), slice(gradOut), slice(weight))
+				near(t, "input gradient "+name, gotIn, gin, ginScale, g.og*g.kh*g.kw)
+				p.weightGrad(set, slice(gotW), slice(gradOut), slice(in))
+				near(t, "weight gradient "+name, gotW, gw, gwScale, g.n*g.oh*g.ow)
+			}
+		})
+	}
+}
+
+// TestConv2DWinograd compares the fast algorithm with the definition, within its stated error.
+func TestConv2DWinograd(t *testing.T) {
+	one := [2]int{1, 1}
+	for _, set := range sets[float32]() {
+		if set.winogradInput == nil {
+			continue
+		}
+		r := rand.New(rand.NewPCG(9, 10))
+		for i, p := range []Conv2D{
+			{Batch: 3, InChannels: 32, Height: 16, Width: 12, OutChannels: 48, PadBefore: one, PadAfter: one, ReLU: true},
+			{Batch: 30, InChannels: 48, Height: 4, Width: 4, OutChannels: 32, PadBefore: one, PadAfter: one},
+			{Batch: 2, InChannels: 32, Height: 18, Width: 35, OutChannels: 32},
+			{Batch: 2, InChannels: 64, Height: 21, Width: 31, OutChannels: 80, PadBefore: [2]int{2, 0}, PadAfter: [2]int{1, 2}, ReLU: true},
+			{Batch: 1, InChannels: 96, Height: 30, Width: 67, OutChannels: 32, PadBefore: [2]int{0, 2}, PadAfter: [2]int{2, 1}},
+			{Batch: 9, InChannels: 256, Height: 8, Width: 8, OutChannels: 64, PadBefore: one, PadAfter: one},
+		} {
+			p.Kernel = [2]int{3, 3}
+			g := p.prepare()
+			name := fmt.Sprintf("%s: %+v", set.name, p)
+			in, weight, grad := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
+			var bias []float32
+			if i%2 == 0 {
+				bias = random[float32](r, g.o)
+			}
+			out, outScale := make([]float64, g.lenOut), make([]float64, g.lenOut)
+			gin, ginScale := make([]float64, g.lenIn), make([]float64, g.lenIn)
+			plainConv(&p, func(o, i, w int) {
+				v := float64(in[i]) * float64(weight[w])
+				out[o] += v
+				outScale[o] += math.Abs(v)
+				v = float64(grad[o]) * float64(weight[w])
+				gin[i] += v
+				ginScale[i] += math.Abs(v)
+			})
+			got, gotIn := make([]float32, g.lenOut), make([]float32, g.lenIn)
+			for o := range out {
+				if bias != nil {
+					out[o] += float64(bias[o/g.oh/g.ow%g.o])
+				}
+				if p.ReLU {
+					out[o] = max(out[o], 0)
+				}
+			}
+			p.forward(set, slice(got), slice(in), slice(weight), slice(bias))
+			p.inputGrad(set, slice(gotIn), slice(grad), slice(weight))
+			if p.forwardTask.fast == nil || p.inputTasks[0].fast == nil {
+				t.Fatalf("%s: wanted the fast algorithm", name)
+			}
+			winogradNear(t, "forward "+name, got, out, outScale, g.c)
+			winogradNear(t, "input gradient "+name, gotIn, gin, ginScale, g.o)
+		}
+	}
+}
+
+// winogradNear checks the bound that winogradError states.
+func winogradNear(t *testing.T, name string, got []float32, want, scale []float64, channels int) {
+	t.Helper()
+	most := 0.0
+	for _, s := range scale {
+		most = max(most, s)
+	}
+	worst := 0.0
+	for i := range got {
+		d := math.Abs(float64(got[i])-want[i]) / (0x1p-24 * most)
+		if !(d <= winogradError) {
+			t.Fatalf("%s: element %d: wanted %v, got %v", name, i, want[i], got[i])
+		}
+		worst = max(worst, d)
+	}
+	t.Logf("error %.2f, %d channels", worst, channels)
+}
+
+func TestConv2DSameBitsAndAllocations(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	r := rand.New(rand.NewPCG(7, 8))
+	p := Conv2D{Batch: 5, InChannels: 9, Height: 20, Width: 21, OutChannels: 40, Kernel: [2]int{3, 3}, Stride: [2]int{1, 2}, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}}
+	for _, groups := range []int{1, 9} {
+		p := p
+		if p.Groups = groups; groups == 9 {
+			p.OutChannels = 18
+		}
+		g := p.prepare()
+		in, weight, grad := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
+		var first []float32
+		for _, procs := range []int{1, 2, 3} {
+			runtime.GOMAXPROCS(procs)
+			all := make([]float32, g.lenOut+g.lenIn+g.lenKern)
+			run := func() {
+				p.Forward32(all, in, weight, nil)
+				p.InputGrad32(all[g.lenOut:], grad, weight)
+				p.WeightGrad32(all[g.lenOut+g.lenIn:], grad, in)
+			}
+			run()
+			if first == nil {
+				first = all
+			}
+			for i := range all {
+				if math.Float32bits(all[i]) != math.Float32bits(first[i]) {
+					t.Fatalf("groups %d: GOMAXPROCS %d: element %d: %v, not %v", groups, procs, i, all[i], first[i])
+				}
+			}
+			if n := allocations(run); n != 0 {
+				t.Errorf("groups %d: GOMAXPROCS %d: wanted 0 allocations a run, got %v", groups, procs, n)
+			}
+		}
+	}
+}
+
+func BenchmarkConv2D(b *testing.B) {
+	one := [2]int{1, 1}
+	three := [2]int{3, 3}
+	for _, p := range []Conv2D{
+		{Batch: 128, InChannels: 1, Height: 28, Width: 28, OutChannels: 32, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 128, InChannels: 32, Height: 14, Width: 14, OutChannels: 64, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 3, Height: 32, Width: 32, OutChannels: 64, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 64, Height: 32, Width: 32, OutChannels: 64, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 64, Height: 32, Width: 32, OutChannels: 128, Kernel: three, Stride: [2]int{2, 2}, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 64, Height: 32, Width: 32, OutChannels: 128, Kernel: one, Stride: [2]int{2, 2}},
+		{Batch: 32, InChannels: 128, Height: 16, Width: 16, OutChannels: 128, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 256, Height: 8, Width: 8, OutChannels: 256, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 32, InChannels: 512, Height: 4, Width: 4, OutChannels: 512, Kernel: three, PadBefore: one, PadAfter: one},
+		{Batch: 8, InChannels: 96, Height: 32, Width: 32, OutChannels: 96, Groups: 96, Kernel: three, PadBefore: one, PadAfter: one},
+	} {
+		r := rand.New(rand.NewPCG(1, 1))
+		g := p.prepare()
+		flops := 2 * float64(g.lenOut) * float64(g.cg*g.kh*g.kw)
+		name := fmt.Sprintf("%dx%dx%dx%d-%d-%dx%d-s%d", g.n, g.c, g.h, g.w, g.o, g.kh, g.kw, g.sh)
+		if g.groups > 1 {
+			name += "-depthwise"
+		}
+		in, weight, out := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
+		b.Run(name+"/forward", func(b *testing.B) { measure(b, flops, func() { p.Forward32(out, in, weight, nil) }) })
+		b.Run(name+"/input", func(b *testing.B) { measure(b, flops, func() { p.InputGrad32(in, out, weight) }) })
+		b.Run(name+"/weight", func(b *testing.B) { measure(b, flops, func() { p.WeightGrad32(weight, out, in) }) })
+	}
+}
