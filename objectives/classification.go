@@ -59,8 +59,7 @@ func (o CrossEntropyOptions) ofLogProbabilities(op string, logp, target *graph.N
 	if weights != nil {
 		weighted = graph.Mul(logp, weights)
 	}
-	if target.Dtype() != graph.Int {
-		needSame(op, logp, "target", target)
+	if areProbabilities(op, logp, target, axis) {
 		if o.Ignore != nil {
 			panic(graph.Fail(op, "Ignore", "nil for a target of probabilities", o.Ignore))
 		}
@@ -226,6 +225,20 @@ func classAxis(op string, output *graph.Node, axis int) int {
 	return a
 }
 
+// labelType is the type of the labels of an output: its shape without the classes.
+func labelType(output *graph.Node, axis int) graph.Type {
+	return graph.Type{DType: graph.Int, Shape: slices.Delete(slices.Clone(graph.ShapeOf(output)), axis, axis+1)}
+}
+
+// areProbabilities tells a target of probabilities from one of labels, and panics if it is neither.
+func areProbabilities(op string, output, target *graph.Node, axis int) bool {
+	got, like, labels := graph.TypeOf(target), graph.TypeOf(output), labelType(output, axis)
+	if !got.Equal(like) && !got.Equal(labels) {
+		panic(graph.Fail(op, "target", fmt.Sprintf("labels, %v, or probabilities, %v", labels, like), got))
+	}
+	return got.Equal(like)
+}
+
 // labelled is a node of labels seen from an output with a class axis.
 type labelled struct {
 	safe  *graph.Node // the labels, 0 where they are ignored
@@ -237,21 +250,17 @@ type labelled struct {
 
 // labels checks labels against an output and finds the ignored ones; nil ignores -100.
 func labels(op string, output, target *graph.Node, axis int, ignore []int) labelled {
-	shape := graph.ShapeOf(output)
-	want := graph.Type{DType: graph.Int, Shape: slices.Delete(slices.Clone(shape), axis, axis+1)}
+	want := labelType(output, axis)
 	if got := graph.TypeOf(target); !want.Equal(got) {
-		w := want.String()
-		if op == "cross_entropy" || op == "nll" || op == "accuracy" {
-			w += fmt.Sprintf(" of labels or %v of probabilities", graph.TypeOf(output))
-		}
-		panic(graph.Fail(op, "target", w, got))
+		panic(graph.Fail(op, "target", fmt.Sprintf("labels, %v", want), got))
 	}
+	shape := graph.ShapeOf(output)
 	if ignore == nil {
 		ignore = []int{-100}
 	}
-	l := labelled{safe: target, valid: graph.Const(output, 1), kept: slices.Clone(shape), axis: axis, total: shape[axis]}
+	l := labelled{safe: target, kept: slices.Clone(shape), axis: axis, total: shape[axis]}
 	l.kept[axis] = 1
-	l.valid = graph.BroadcastTo(l.valid, want.Shape...)
+	l.valid = graph.BroadcastTo(graph.Const(output, 1), want.Shape...)
 	number := graph.Cast(target, output.Dtype())
 	for _, i := range ignore {
 		l.valid = graph.Mul(l.valid, graph.NotEqual(number, graph.Const(number, float64(i))))

@@ -27,8 +27,7 @@ func (o AccuracyOptions) Metric(output, target *graph.Node) *graph.Node {
 	if k < 1 {
 		panic(graph.Fail(op, "TopK", "at least 1, or 0 for 1", o.TopK))
 	}
-	if target.Dtype() != graph.Int {
-		needSame(op, output, "target", target)
+	if areProbabilities(op, output, target, axis) {
 		target = graph.ArgMax(target, axis)
 	}
 	l := labels(op, output, target, axis, o.Ignore)

@@ -7,7 +7,8 @@
 //
 // Formulas, defaults and sub-gradients are PyTorch's unless a comment says otherwise. Class labels are Int nodes, all
 // other targets have the output's type and shape; there is no broadcasting between output and target. An objective
-// applied to nodes it cannot take panics with a *graph.Error, which graph.Build returns.
+// applied to nodes it cannot take panics with a *graph.Error, which graph.Build returns. GaussianNLL, CosineEmbedding and
+// TripletMargin compare three nodes and so are no Objectives themselves.
 package objectives
 
 import (

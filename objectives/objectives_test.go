@@ -71,6 +71,7 @@ func TestDerivatives(t *testing.T) {
 		{"KLDiv of logarithms", pair(KLDivOptions{LogTarget: true}.Loss), [][]*graph.Array{{n(1, 4, 3), n(2, 4, 3)}}},
 		{"MSE", pair(MSE), [][]*graph.Array{{n(1, 4, 3), n(2, 4, 3)}, {n(1), n(2)}}},
 		{"MSE summed", pair(MSEOptions{Reduction: ReduceSum}.Loss), [][]*graph.Array{{n(1, 5), n(2, 5)}}},
+		{"MSE by the batch", pair(MSEOptions{Reduction: ReduceBatchMean}.Loss), [][]*graph.Array{{n(1, 4, 3), n(2, 4, 3)}, {n(1), n(2)}}},
 		{"L1", pair(L1), [][]*graph.Array{{k(1, 4, 3), n(2, 4, 3)}}},
 		{"Huber", pair(HuberOptions{Delta: 0.5}.Loss), [][]*graph.Array{{n(1, 4, 3), n(2, 4, 3)}}},
 		{"SmoothL1", pair(SmoothL1Options{Beta: 2}.Loss), [][]*graph.Array{{n(1, 4, 3), n(2, 4, 3)}}},

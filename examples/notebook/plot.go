@@ -188,6 +188,7 @@ type layout struct {
 	chart  *plot.Plot
 	keys   []key
 	height vg.Length
+	blank  bool // nothing of the lines and points can be drawn
 }
 
 // key is an entry of the legend.
@@ -218,27 +219,8 @@ func (d Plot) layout() *layout {
 		return l
 	}
 	l.chart.X.Label.Text, l.chart.Y.Label.Text = d.X, d.Y
-	var xs, ys extent
-	for _, s := range d.Lines {
-		for i, y := range s.Y {
-			if d.drawable(s.X[i], y) {
-				xs.add(s.X[i])
-				ys.add(y)
-				if low, high := s.band(i); d.drawable(s.X[i], low) && d.drawable(s.X[i], high) {
-					ys.add(low)
-					ys.add(high)
-				}
-			}
-		}
-	}
-	for _, s := range d.Points {
-		for i, y := range s.Y {
-			if d.drawable(s.X[i], y) {
-				xs.add(s.X[i])
-				ys.add(y)
-			}
-		}
-	}
+	xs, ys := d.extents()
+	l.blank = !xs.seen
 	xs.setAxis(&l.chart.X, d.LogX)
 	ys.setAxis(&l.chart.Y, d.LogY)
 	l.chart.Add(grid{})
@@ -249,6 +231,31 @@ func (d Plot) layout() *layout {
 		l.points(len(d.Lines)+i, s)
 	}
 	return l
+}
+
+// extents are the ranges of what can be drawn.
+func (d Plot) extents() (xs, ys extent) {
+	add := func(x, y float64) {
+		if d.drawable(x, y) {
+			xs.add(x)
+			ys.add(y)
+		}
+	}
+	for _, s := range d.Lines {
+		for i, y := range s.Y {
+			add(s.X[i], y)
+			if s.Band != nil && d.drawable(s.X[i], y) {
+				add(s.X[i], y-s.Band[i])
+				add(s.X[i], y+s.Band[i])
+			}
+		}
+	}
+	for _, s := range d.Points {
+		for i, y := range s.Y {
+			add(s.X[i], y)
+		}
+	}
+	return xs, ys
 }
 
 func (l Line) band(i int) (low, high float64) {
@@ -359,7 +366,7 @@ func (l *layout) bars() {
 	xs.add(0)
 	names := make([]string, n)
 	var places, ends plotter.XYs
-	var errorBars []plotter.XYer
+	var spreads []plotter.XYs
 	var labels []string
 	for i, b := range l.Bars {
 		y := float64(n - 1 - i)
@@ -373,7 +380,7 @@ func (l *layout) bars() {
 		if spread := math.Abs(b.Spread); spread > 0 && l.drawable(end-spread, end+spread) {
 			xs.add(end - spread)
 			xs.add(end + spread)
-			errorBars = append(errorBars, plotter.XYs{{X: end - spread, Y: y}, {X: end + spread, Y: y}})
+			spreads = append(spreads, plotter.XYs{{X: end - spread, Y: y}, {X: end + spread, Y: y}})
 			end += math.Copysign(spread, end)
 		}
 		ends = append(ends, plotter.XY{X: end, Y: y})
@@ -387,8 +394,7 @@ func (l *layout) bars() {
 	l.chart.X.Label.Text, l.chart.Y.Label.Text = l.Y, l.X
 	l.chart.Y.Min, l.chart.Y.Max = -0.5, float64(n)-0.5
 	l.chart.Add(grid{horizontal: true}, barPlotter{places})
-	for _, e := range errorBars {
-		xys := e.(plotter.XYs)
+	for _, xys := range spreads {
 		l.chart.Add(&plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: ink, Width: 1.2}})
 	}
 	l.chart.Add(endLabels{ends, labels})
@@ -468,28 +474,10 @@ func (l *layout) draw(canvas vg.CanvasSizer, title bool) {
 	}
 	c.Max.Y -= l.legend(c)
 	l.chart.Draw(c)
-	if len(l.Bars) == 0 && len(l.chart.GlyphBoxes(l.chart)) == 0 && l.empty() {
+	if l.blank {
 		style := draw.TextStyle{Color: faint, Font: textFont(12, 0), XAlign: draw.XCenter, YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
 		c.FillText(style, c.Center(), "no finite values")
 	}
-}
-
-func (l *layout) empty() bool {
-	for _, s := range l.Lines {
-		for i, y := range s.Y {
-			if l.drawable(s.X[i], y) {
-				return false
-			}
-		}
-	}
-	for _, s := range l.Points {
-		for i, y := range s.Y {
-			if l.drawable(s.X[i], y) {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // legend writes the names of the series in rows above the chart and returns the height it took.

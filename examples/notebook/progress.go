@@ -11,9 +11,9 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// Bar shows how far a long piece of work is: on an interactive terminal as a moving bar with rate and remaining time,
+// Progress shows how far a long piece of work is: on an interactive terminal as a moving bar with rate and remaining time,
 // and in the end, on any terminal, as one line. It leaves nothing on the page's files. Several bars may run at once.
-type Bar struct {
+type Progress struct {
 	page  *Page
 	name  string
 	total int
@@ -30,10 +30,10 @@ type Bar struct {
 }
 
 // Progress starts a bar that counts to total; total 0 means that the end is not known.
-func (p *Page) Progress(name string, total int) *Bar {
+func (p *Page) Progress(name string, total int) *Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b := &Bar{page: p, name: oneLine(name), total: max(total, 0), start: time.Now()}
+	b := &Progress{page: p, name: oneLine(name), total: max(total, 0), start: time.Now()}
 	if p.term.interactive && !p.closed {
 		b.show(&p.term)
 	}
@@ -41,7 +41,7 @@ func (p *Page) Progress(name string, total int) *Bar {
 }
 
 // Set says that n pieces are done, with a short note such as the loss. It is cheap enough for every step.
-func (b *Bar) Set(n int, note string) {
+func (b *Progress) Set(n int, note string) {
 	now := time.Now()
 	b.mu.Lock()
 	b.n, b.note = n, note
@@ -59,7 +59,7 @@ func (b *Bar) Set(n int, note string) {
 }
 
 // Done ends the bar and leaves one line: how much was done, in what time, and the last note.
-func (b *Bar) Done() {
+func (b *Progress) Done() {
 	p := b.page
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -79,7 +79,7 @@ func (b *Bar) Done() {
 	}
 }
 
-func (b *Bar) show(t *terminal) {
+func (b *Progress) show(t *terminal) {
 	if t.bars == nil {
 		t.bars = mpb.New(mpb.WithOutput(t.out), mpb.WithWidth(24))
 	}
@@ -92,7 +92,7 @@ func (b *Bar) show(t *terminal) {
 }
 
 // hide takes the bar from the terminal.
-func (t *terminal) hide(b *Bar) {
+func (t *terminal) hide(b *Progress) {
 	if b.shown == nil {
 		return
 	}
@@ -113,7 +113,7 @@ func (t *terminal) stopBars() {
 }
 
 // describe is what stands on the right of the bar.
-func (b *Bar) describe() string {
+func (b *Progress) describe() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := " " + b.count()
@@ -130,7 +130,7 @@ func (b *Bar) describe() string {
 	return s
 }
 
-func (b *Bar) count() string {
+func (b *Progress) count() string {
 	if b.total == 0 {
 		return strconv.Itoa(b.n)
 	}

@@ -137,4 +137,3 @@ func block(length float64) string {
 	}
 	return s
 }
-

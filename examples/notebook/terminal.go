@@ -19,11 +19,11 @@ type terminal struct {
 	colours     bool
 	width       int
 	bars        *mpb.Progress // not nil while bars are shown
-	running     map[*Bar]bool
+	running     map[*Progress]bool
 }
 
 func newTerminal(out io.Writer) terminal {
-	t := terminal{out: out, width: 80, running: map[*Bar]bool{}}
+	t := terminal{out: out, width: 80, running: map[*Progress]bool{}}
 	f, ok := out.(*os.File)
 	if !ok || !cwriter.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
 		return t
