@@ -81,6 +81,18 @@ func (f foreign) ints(field string) []int {
 // name is the first word of the op's own name, as in "+ false".
 func (f foreign) name() string { return strings.Fields(f.n.Op().String())[0] }
 
+// Gorgonia's names of elementwise ops.
+var unaries = map[string]**Primitive{
+	"abs": &absOp, "sign": &signOp, "floor": &floorOp, "sin": &sinOp, "cos": &cosOp, "exp": &expOp, "ln": &logOp,
+	"neg": &negOp, "square": &squareOp, "sqrt": &sqrtOp, "inv": &reciprocalOp, "invSqrt": &rsqrtOp, "tanh": &tanhOp,
+	"sigmoid": &sigmoidOp, "log1p": &log1pOp, "expm1": &expm1Op, "softplus": &softplusOp,
+}
+
+var binaries = map[string]**Primitive{
+	"+": &addOp, "-": &subOp, "⊙": &mulOp, "÷": &divOp, "^": &powOp, "<": &lessOp, ">": &greaterOp, "<=": &lessEqualOp,
+	">=": &greaterEqualOp, "==": &equalOp, "!=": &notEqualOp,
+}
+
 // directly lists the ops that are one of Harpe's primitives on the same operands.
 var directly map[string]func(f foreign) *Primitive
 
@@ -88,37 +100,23 @@ var directly map[string]func(f foreign) *Primitive
 var composed map[string]func(f foreign, x []*Node) *Node
 
 func init() {
-	unaries := map[string]*Primitive{
-		"abs": absOp, "sign": signOp, "floor": floorOp, "sin": sinOp, "cos": cosOp, "exp": expOp, "ln": logOp,
-		"neg": negOp, "square": squareOp, "sqrt": sqrtOp, "inv": reciprocalOp, "invSqrt": rsqrtOp, "tanh": tanhOp,
-		"sigmoid": sigmoidOp, "log1p": log1pOp, "expm1": expm1Op, "softplus": softplusOp,
-	}
-	binaries := map[string]*Primitive{
-		"+": addOp, "-": subOp, "⊙": mulOp, "÷": divOp, "^": powOp, "<": lessOp, ">": greaterOp, "<=": lessEqualOp,
-		">=": greaterEqualOp, "==": equalOp, "!=": notEqualOp,
-	}
 	directly = map[string]func(f foreign) *Primitive{
 		"elemUnaryOp": func(f foreign) *Primitive {
-			if p := unaries[f.name()]; p != nil {
-				return p
+			switch f.name() {
+			case "ceil":
+				return composite(f.n, func(x []*Node) *Node { return Neg(Floor(Neg(x[0]))) })
+			case "log2":
+				return composite(f.n, func(x []*Node) *Node { return Scale(Log(x[0]), 1/math.Ln2) })
+			case "cube":
+				return composite(f.n, func(x []*Node) *Node { return Mul(x[0], Square(x[0])) })
 			}
-			return composite(f.n, func(x []*Node) *Node {
-				switch f.name() {
-				case "ceil":
-					return Neg(Floor(Neg(x[0])))
-				case "log2":
-					return Scale(Log(x[0]), 1/math.Ln2)
-				case "cube":
-					return Mul(x[0], Square(x[0]))
-				}
-				panic(fail("compile", "node "+f.n.Name(), "an op with rules in Harpe", f.n.Op()))
-			})
+			return *unaries[f.name()]
 		},
 		"elemBinOp": func(f foreign) *Primitive {
 			if f.isRectify() {
 				return reluOp
 			}
-			return binaries[f.name()]
+			return *binaries[f.name()]
 		},
 		"constantScalar": foreignConstant,
 		"constantTensor": foreignConstant,
@@ -207,10 +205,13 @@ func foreignArgument(n *Node, op string) *Node {
 	return a
 }
 
+// children reads a node's operands from the node itself: ExprGraph.From finds other nodes' once Gorgonia has removed a
+// node from the graph, as it does to stabilise log(1-x).
 func children(n *Node) []*Node {
-	var x []*Node
-	for it := n.Graph().From(n.ID()); it != nil && it.Next(); {
-		x = append(x, it.Node().(*Node))
+	list := reflect.ValueOf(n).Elem().FieldByName("children")
+	x := make([]*Node, list.Len())
+	for i := range x {
+		x[i] = (*Node)(list.Index(i).UnsafePointer())
 	}
 	return x
 }

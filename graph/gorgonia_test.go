@@ -86,7 +86,7 @@ func foreignCases() map[string]foreignCase {
 		"ravel":          on(gorgonia.Ravel, m),
 		"transpose":      on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Transpose(a) }, m),
 		"transpose3":     on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Transpose(a, 2, 0, 1) }, gradcheck.Normal(3, 2, 3, 4)),
-		"slice":          on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Slice(a, gorgonia.S(1), gorgonia.S(1, 4, 2)) }, m),
+		"slice":          on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Slice(a, gorgonia.S(1), gorgonia.S(0, 4, 2)) }, m),
 		"slice_rows":     on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Slice(a, gorgonia.S(0, 2)) }, m),
 		"slice_column":   on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.Slice(a, nil, gorgonia.S(2)) }, m),
 		"at":             on(func(a *graph.Node) (*graph.Node, error) { return gorgonia.At(a, 1, 2) }, m),
@@ -144,6 +144,9 @@ func foreignCases() map[string]foreignCase {
 // TestGorgoniaValues compares the engine with Gorgonia's own machine on a graph of its own.
 func TestGorgoniaValues(t *testing.T) {
 	for name, c := range foreignCases() {
+		if name == "at" {
+			continue // Gorgonia's machine leaves it without a value
+		}
 		g := gorgonia.NewGraph()
 		var x []*graph.Node
 		for i, a := range c.inputs {
@@ -158,7 +161,8 @@ func TestGorgoniaValues(t *testing.T) {
 		}
 		want, err := graph.FromValue(y.Value())
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", name, err)
+			continue
 		}
 		vm.Close()
 		got := evaluate(t, func(s *graph.Scope, x []*graph.Node) []*graph.Node { return []*graph.Node{c.f(x)} }, c.inputs...)[0]
@@ -189,11 +193,11 @@ func TestGorgoniaReplaced(t *testing.T) {
 		r := must(gorgonia.Rectify(x[0]))
 		l := must(gorgonia.LogSumExp(x[0], 0))
 		a := must(gorgonia.AveragePool2D(x[1], tensor.Shape{2, 2}, []int{0, 0}, []int{1, 2}))
-		return []*graph.Node{graph.Grad(graph.Sum(r), x[0])[0], graph.JVP([]*graph.Node{r}, x[:1], []*graph.Node{graph.Fill(x[0], 1)})[0],
+		return []*graph.Node{must(gorgonia.At(x[1], 0, 0, 1, 2)), graph.Grad(graph.Sum(r), x[0])[0], graph.JVP([]*graph.Node{r}, x[:1], []*graph.Node{graph.Fill(x[0], 1)})[0],
 			l, graph.Grad(l, x[0])[0], a}
 	}, graph.ArrayOf([]float64{-1, 0, 2}, 3), graph.ArrayOf([]float64{1, 2, 3, 4, 5, 6, 7, 8}, 1, 1, 2, 4))
 	total := math.Exp(-1) + 1 + math.Exp(2)
-	for i, want := range [][]float64{{0, 0, 1}, {0, 0, 1}, {math.Log(total)}, {math.Exp(-1) / total, 1 / total, math.Exp(2) / total}, {3.5, 5.5}} {
+	for i, want := range [][]float64{{7}, {0, 0, 1}, {0, 0, 1}, {math.Log(total)}, {math.Exp(-1) / total, 1 / total, math.Exp(2) / total}, {3.5, 5.5}} {
 		for j, w := range want {
 			if math.Abs(y[i].At(j)-w) > 1e-15 {
 				t.Errorf("%d: want %v, got %v", i, want, y[i])

@@ -64,6 +64,9 @@ func GELUTanh(x *Node) *Node {
 // SiLU is x·sigmoid(x), also called swish.
 func SiLU(x *Node) *Node { return Mul(x, Sigmoid(x)) }
 
+// Softsign is x/(1 + |x|).
+func Softsign(x *Node) *Node { return Div(x, Shift(Abs(x), 1)) }
+
 // Mish is x·tanh(softplus(x)) (D. Misra 2019, arXiv 1908.08681).
 func Mish(x *Node) *Node { return Mul(x, Tanh(Softplus(x))) }
 

@@ -7,13 +7,13 @@ import (
 )
 
 // PerSampleGrad is the derivative of each example's loss with respect to each parameter: for losses [batch] and a
-// parameter [...] a node [batch, ...], whose sum over the batch is Grad of the sum. It costs about as much as one
-// gradient (I. Goodfellow 2015, arXiv 1510.01799; A. Yousefpour et al. 2021, arXiv 2109.12298).
+// parameter [...] a node [batch, ...], whose sum over the batch is Grad of the sum. It takes the arithmetic
+// of one gradient and the memory of a gradient for each example (I. Goodfellow 2015, arXiv 1510.01799).
 //
 // The examples must lie along the first axis of everything computed from them and must not be mixed, as batch
 // normalisation mixes them. A parameter may be used as the right operand of MatMul, the weight of Conv2D, the table of
-// Take along axis 0, and a broadcast operand of an elementwise op, also reshaped or transposed; any other use is
-// refused by name.
+// Take along axis 0, and a broadcast operand of an elementwise op, itself or reshaped, transposed or through an
+// elementwise function of one variable; any other use is refused by name.
 func PerSampleGrad(losses *Node, params ...*Node) []*Node {
 	shape := ShapeOf(losses)
 	if len(shape) != 1 || !TypeOf(losses).IsFloat() {
@@ -79,7 +79,7 @@ func (b *perSample) grad(w *Node) *Node {
 			}
 			d := b.use(n, i)
 			if d == nil {
-				e := fail("per_sample_grad", "use of "+label(w), "matmul, conv2d, take, broadcasting, reshape or transpose", n.Op())
+				e := fail("per_sample_grad", "use of "+label(w), "matmul, conv2d, take, broadcasting, a function of one variable, reshape or transpose", n.Op())
 				e.Operands = describe(operands(n))
 				panic(e)
 			}
@@ -124,6 +124,8 @@ func (b *perSample) use(n *Node, i int) *Node {
 		idx := x[1]
 		hot := OneHot(Reshape(idx, b.batch, -1), ShapeOf(w)[0], w.Dtype())
 		return MatMulT(hot, Reshape(dy, b.batch, ShapeOf(hot)[1], -1), true, false)
+	case p.Elementwise && !b.data[n] && len(x) == 1:
+		return p.VJP(n, b.grad(n), x)[0] // broadcasts over the batch
 	case p.Elementwise && b.data[n] && len(s) > 0 && s[0] == b.batch && (len(ShapeOf(w)) < len(s) || ShapeOf(w)[0] == 1):
 		return b.elementwise(n, i)
 	}

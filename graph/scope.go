@@ -91,6 +91,13 @@ func (s *Scope) Update(state, value *Node) {
 	if p == nil {
 		panic(fail("update", "state", "a node made by Scope.State or Scope.Param", label(state)))
 	}
+	of := value
+	for q := primitiveOf(of); q != nil && q.View; q = primitiveOf(of) {
+		of = operands(of)[0]
+	}
+	if of.Op() == nil { // another state, whose own update might come first
+		value = Reshape(Concat(0, Reshape(value, -1)), ShapeOf(value)...)
+	}
 	s.g.updates = append(s.g.updates, update{Apply(assignOp, state, value), s.block})
 }
 

@@ -66,6 +66,50 @@ func Sigmoid(x *Node) *Node { return Apply(sigmoidOp, x) }
 // Softplus is log(1+e^x), without overflow.
 func Softplus(x *Node) *Node { return Apply(softplusOp, x) }
 
+// Asin is the inverse sine, in [-π/2, π/2]; NaN where |x| > 1.
+func Asin(x *Node) *Node { return Apply(asinOp, x) }
+
+// Acos is the inverse cosine, in [0, π]; NaN where |x| > 1.
+func Acos(x *Node) *Node { return Apply(acosOp, x) }
+
+// Atan is the inverse tangent, in (-π/2, π/2).
+func Atan(x *Node) *Node { return Apply(atanOp, x) }
+
+// Sinh is the hyperbolic sine.
+func Sinh(x *Node) *Node { return Apply(sinhOp, x) }
+
+// Cosh is the hyperbolic cosine.
+func Cosh(x *Node) *Node { return Apply(coshOp, x) }
+
+// Asinh is the inverse hyperbolic sine.
+func Asinh(x *Node) *Node { return Apply(asinhOp, x) }
+
+// Acosh is the inverse hyperbolic cosine; NaN where x < 1.
+func Acosh(x *Node) *Node { return Apply(acoshOp, x) }
+
+// Erfc is 1 - erf(x), accurate for large x.
+func Erfc(x *Node) *Node { return Apply(erfcOp, x) }
+
+// Lgamma is the logarithm of |Γ(x)|.
+func Lgamma(x *Node) *Node { return Apply(lgammaOp, x) }
+
+// Digamma is the derivative of Lgamma.
+func Digamma(x *Node) *Node { return Apply(digammaOp, x) }
+
+// Polygamma is the n-th derivative of Digamma; n must be at least 1.
+func Polygamma(n int, x *Node) *Node {
+	if n < 1 {
+		panic(fail("polygamma", "n", "at least 1", n))
+	}
+	return Apply(polygammaOp(n), x)
+}
+
+// IsFinite is 1 where x is neither NaN nor infinite and 0 elsewhere.
+func IsFinite(x *Node) *Node { return Apply(isFiniteOp, x) }
+
+// IsNaN is 1 where x is NaN and 0 elsewhere.
+func IsNaN(x *Node) *Node { return Apply(isNaNOp, x) }
+
 // Erf is the error function.
 func Erf(x *Node) *Node { return Apply(erfOp, x) }
 
@@ -85,6 +129,7 @@ func Round(x *Node) *Node { return Apply(roundOp, x) }
 func ReLU(x *Node) *Node { return Apply(reluOp, x) }
 
 var negOp, expOp, logOp, log1pOp, expm1Op, sqrtOp, rsqrtOp, reciprocalOp, squareOp, sinOp, cosOp, tanOp,
+	asinOp, acosOp, atanOp, sinhOp, coshOp, asinhOp, acoshOp, erfcOp, lgammaOp, digammaOp, isFiniteOp, isNaNOp,
 	tanhOp, atanhOp, sigmoidOp, softplusOp, erfOp, absOp, signOp, floorOp, roundOp, reluOp *Primitive
 
 func init() {
@@ -100,6 +145,18 @@ func init() {
 	sinOp = unary("sin", math.Sin, func(x, y, t *Node) *Node { return Mul(t, Cos(x)) })
 	cosOp = unary("cos", math.Cos, func(x, y, t *Node) *Node { return Neg(Mul(t, Sin(x))) })
 	tanOp = unary("tan", math.Tan, func(x, y, t *Node) *Node { return Mul(t, Shift(Square(y), 1)) })
+	asinOp = unary("asin", math.Asin, func(x, y, t *Node) *Node { return Mul(t, Rsqrt(OneMinus(Square(x)))) })
+	acosOp = unary("acos", math.Acos, func(x, y, t *Node) *Node { return Neg(Mul(t, Rsqrt(OneMinus(Square(x))))) })
+	atanOp = unary("atan", math.Atan, func(x, y, t *Node) *Node { return Div(t, Shift(Square(x), 1)) })
+	sinhOp = unary("sinh", math.Sinh, func(x, y, t *Node) *Node { return Mul(t, Cosh(x)) })
+	coshOp = unary("cosh", math.Cosh, func(x, y, t *Node) *Node { return Mul(t, Sinh(x)) })
+	asinhOp = unary("asinh", math.Asinh, func(x, y, t *Node) *Node { return Mul(t, Rsqrt(Shift(Square(x), 1))) })
+	acoshOp = unary("acosh", math.Acosh, func(x, y, t *Node) *Node { return Mul(t, Rsqrt(Shift(Square(x), -1))) })
+	erfcOp = unary("erfc", math.Erfc, func(x, y, t *Node) *Node { return Mul(t, Scale(Exp(Neg(Square(x))), -2/math.SqrtPi)) })
+	lgammaOp = unary("lgamma", lgamma, func(x, y, t *Node) *Node { return Mul(t, Digamma(x)) })
+	digammaOp = unary("digamma", digamma, func(x, y, t *Node) *Node { return Mul(t, Polygamma(1, x)) })
+	isFiniteOp = unary("is_finite", func(x float64) float64 { return oneIf(x-x == 0) }, nil)
+	isNaNOp = unary("is_nan", func(x float64) float64 { return oneIf(x != x) }, nil)
 	tanhOp = unary("tanh", math.Tanh, func(x, y, t *Node) *Node { return Mul(t, OneMinus(Square(y))) })
 	atanhOp = unary("atanh", math.Atanh, func(x, y, t *Node) *Node { return Div(t, OneMinus(Square(x))) })
 	sigmoidOp = unary("sigmoid", sigmoid, func(x, y, t *Node) *Node { return Mul(t, Mul(y, Sigmoid(Neg(x)))) })
@@ -134,6 +191,12 @@ func Maximum(a, b *Node) *Node { return Apply(maximumOp, a, b) }
 // Minimum is the smaller of a and b, NaN if either is NaN.
 func Minimum(a, b *Node) *Node { return Apply(minimumOp, a, b) }
 
+// Atan2 is the angle in (-π, π] of the point with abscissa b and ordinate a; its derivative at the origin is NaN.
+func Atan2(a, b *Node) *Node { return Apply(atan2Op, a, b) }
+
+// LogAddExp is log(e^a + e^b), without overflow.
+func LogAddExp(a, b *Node) *Node { return Apply(logAddExpOp, a, b) }
+
 // Equal is 1 where a = b and 0 elsewhere, in the operands' type; so the other comparisons. Their derivative is 0.
 func Equal(a, b *Node) *Node { return Apply(equalOp, a, b) }
 
@@ -152,7 +215,7 @@ func Greater(a, b *Node) *Node { return Apply(greaterOp, a, b) }
 // GreaterEqual is 1 where a ≥ b.
 func GreaterEqual(a, b *Node) *Node { return Apply(greaterEqualOp, a, b) }
 
-var addOp, subOp, mulOp, divOp, powOp, maximumOp, minimumOp, equalOp, notEqualOp, lessOp, lessEqualOp,
+var addOp, subOp, mulOp, divOp, powOp, atan2Op, logAddExpOp, maximumOp, minimumOp, equalOp, notEqualOp, lessOp, lessEqualOp,
 	greaterOp, greaterEqualOp *Primitive
 
 func init() {
@@ -173,6 +236,13 @@ func init() {
 		})
 	maximumOp = binary("maximum", maximum, func(a, b, y, t *Node) (*Node, *Node) { return Mul(t, share(a, b)), Mul(t, share(b, a)) })
 	minimumOp = binary("minimum", minimum, func(a, b, y, t *Node) (*Node, *Node) { return Mul(t, share(b, a)), Mul(t, share(a, b)) })
+	atan2Op = binary("atan2", math.Atan2, func(a, b, y, t *Node) (*Node, *Node) {
+		u := Div(t, Add(Square(a), Square(b)))
+		return Mul(u, b), Neg(Mul(u, a))
+	})
+	logAddExpOp = binary("logaddexp", logAddExp, func(a, b, y, t *Node) (*Node, *Node) {
+		return Mul(t, Sigmoid(Sub(a, b))), Mul(t, Sigmoid(Sub(b, a)))
+	})
 	equalOp = comparison("equal", func(a, b float64) bool { return a == b })
 	notEqualOp = comparison("not_equal", func(a, b float64) bool { return a != b })
 	lessOp = comparison("less", func(a, b float64) bool { return a < b })
@@ -210,13 +280,13 @@ func init() {
 		Kernel: func(out Type, in []Type) (Kernel, error) {
 			switch {
 			case out.DType == Float32 && in[0].DType == Float32:
-				return ternaryKernel(out, in, pick[float32, float32]), nil
+				return whereKernel[float32, float32](out, in), nil
 			case out.DType == Float64 && in[0].DType == Float64:
-				return ternaryKernel(out, in, pick[float64, float64]), nil
+				return whereKernel[float64, float64](out, in), nil
 			case out.DType == Int && in[0].DType == Float32:
-				return ternaryKernel(out, in, pick[float32, int]), nil
+				return whereKernel[float32, int](out, in), nil
 			}
-			return ternaryKernel(out, in, pick[float64, int]), nil
+			return whereKernel[float64, int](out, in), nil
 		},
 		VJP: func(y, dy *Node, x []*Node) []*Node {
 			zero := Const(dy, 0)
@@ -230,13 +300,6 @@ func init() {
 			return broadcastTo(Where(x[0], orZero(dx[1], zero), orZero(dx[2], zero)), ShapeOf(y))
 		},
 	}
-}
-
-func pick[C Float, T float32 | float64 | int](c C, a, b T) T {
-	if c != 0 {
-		return a
-	}
-	return b
 }
 
 func orZero(n, zero *Node) *Node {
@@ -305,12 +368,14 @@ func binary(name string, f func(a, b float64) float64, d func(a, b, y, t *Node) 
 }
 
 func comparison(name string, f func(a, b float64) bool) *Primitive {
-	return binary(name, func(a, b float64) float64 {
-		if f(a, b) {
-			return 1
-		}
-		return 0
-	}, nil)
+	return binary(name, func(a, b float64) float64 { return oneIf(f(a, b)) }, nil)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // plus adds two tangents or cotangents of which either may be nil, that is zero.

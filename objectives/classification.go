@@ -8,6 +8,29 @@ import (
 	"github.com/harpe-ml/harpe/graph"
 )
 
+func init() {
+	Register(
+		Entry{Name: "cross-entropy", Objective: CrossEntropy,
+			Summary: "negative log-likelihood of the label under the softmax of the logits",
+			Formula: "-log p_y", Paper: "J. Bridle 1990", Use: "classes; the default"},
+		Entry{Name: "nll", Objective: NLL,
+			Summary: "negative log-likelihood of the label for an output of log-probabilities",
+			Formula: "-x_y", Paper: "J. Bridle 1990", Use: "outputs that are log-probabilities"},
+		Entry{Name: "focal", Objective: Focal,
+			Summary: "cross-entropy that counts easy examples less",
+			Formula: "-(1-p_y)² log p_y", Paper: "T. Lin et al. 2017, 1708.02002", Use: "many easy examples, dense prediction"},
+		Entry{Name: "multi-margin", Objective: MultiMargin,
+			Summary: "hinge loss of the margins to all other classes",
+			Formula: "1/C Σ_{j≠y} max(0, 1 - x_y + x_j)", Paper: "K. Crammer, Y. Singer 2001", Use: "margins rather than probabilities"},
+		Entry{Name: "bce-with-logits", Objective: BCEWithLogits,
+			Summary: "binary cross-entropy of logits",
+			Formula: "-y log p - (1-y) log(1-p), p = sigmoid(x)", Paper: "D. Cox 1958", Use: "yes or no, several labels at once"},
+		Entry{Name: "kl-div", Objective: KLDiv,
+			Summary: "divergence of the target from an output of log-probabilities",
+			Formula: "Σ y (log y - x)", Paper: "S. Kullback, R. Leibler 1951", Use: "soft targets, distillation"},
+	)
+}
+
 // CrossEntropy is CrossEntropyOptions{}.Loss: the mean of -log softmax(output)[label].
 func CrossEntropy(output, target *graph.Node) *graph.Node {
 	return CrossEntropyOptions{}.Loss(output, target)
@@ -87,7 +110,7 @@ func Focal(output, target *graph.Node) *graph.Node { return FocalOptions{}.Loss(
 
 // FocalOptions are the settings of the focal loss.
 type FocalOptions struct {
-	Gamma        float64   // how little easy examples count; 0 means 2
+	Gamma        float64   // how little easy examples count; 0 means 2, near 0, as 1e-300, it is cross-entropy
 	ClassWeights []float64 // the paper's alpha, one for each class; nil means 1
 	Axis         int       // of the classes in the output; 0 means 1, -1 the last one
 	Reduction    Reduction
@@ -97,20 +120,23 @@ type FocalOptions struct {
 // and labels Int [batch, ...] (T. Lin et al. 2017, arXiv 1708.02002, eq. 5).
 func (o FocalOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "focal"
-	axis := classAxis(op, output, o.Axis)
-	shape := graph.ShapeOf(output)
-	if shape[axis] < 2 {
-		panic(graph.Fail(op, "output", "at least two classes", graph.TypeOf(output)))
-	}
-	l := labels(op, output, target, axis, []int{})
-	logp := logSoftmax(output, axis)
-	// log(1-p) is the log-sum-exp of the other classes: exact near p = 1, and finite there.
-	others := graph.LogSumExp(graph.Where(l.hot(), graph.Const(logp, math.Inf(-1)), logp), axis)
-	loss := graph.Neg(graph.Mul(graph.Exp(graph.Scale(others, or(o.Gamma, 2))), l.pick(logp)))
-	if w := vector(op, "ClassWeights", output, o.ClassWeights, shape[axis], 1, 0); w != nil {
+	logp, others := o.parts(output, target)
+	loss := graph.Neg(graph.Mul(graph.Exp(graph.Scale(others, or(o.Gamma, 2))), logp))
+	if w := vector(op, "ClassWeights", output, o.ClassWeights, graph.ShapeOf(output)[classAxis(op, output, o.Axis)], 1, 0); w != nil {
 		loss = graph.Mul(loss, graph.Take(w, target, 0))
 	}
 	return o.Reduction.of(op, loss)
+}
+
+// parts are log p and log(1-p) of the labels. The second is the log-sum-exp of the other classes: exact near p = 1, and
+// finite there.
+func (o FocalOptions) parts(output, target *graph.Node) (logp, others *graph.Node) {
+	const op = "focal"
+	axis := classAxis(op, output, o.Axis)
+	needClasses(op, output, axis)
+	l := labels(op, output, target, axis, []int{})
+	all := logSoftmax(output, axis)
+	return l.pick(all), graph.LogSumExp(graph.Where(l.hot(), graph.Const(all, math.Inf(-1)), all), axis)
 }
 
 // MultiMargin is MultiMarginOptions{}.Loss.

@@ -4,6 +4,14 @@ import (
 	"github.com/harpe-ml/harpe/graph"
 )
 
+func init() {
+	Register(
+		Entry{Name: "hinge-embedding", Objective: HingeEmbedding,
+			Summary: "distances small for like pairs, above a margin for unlike ones",
+			Formula: "x if y = 1, max(0, 1 - x) if y = -1", Paper: "R. Hadsell et al. 2006", Use: "distances of pairs"},
+	)
+}
+
 // HingeEmbedding is HingeEmbeddingOptions{}.Loss.
 func HingeEmbedding(output, target *graph.Node) *graph.Node {
 	return HingeEmbeddingOptions{}.Loss(output, target)

@@ -70,9 +70,15 @@ func ExampleObjective() {
 func ExampleByName() {
 	_, err := objectives.ByName("cross-entropy")
 	fmt.Println(err)
-	_, err = objectives.ByName("mae")
-	fmt.Println(err)
+	_, err = objectives.ByName("crossentropy")
+	fmt.Println(err != nil)
+	for _, e := range objectives.Entries() {
+		if e.Name == "focal" {
+			fmt.Printf("%s: %s (%s)\n", e.Name, e.Summary, e.Paper)
+		}
+	}
 	// Output:
 	// <nil>
-	// objectives: no objective "mae"; there are bce-with-logits, cross-entropy, focal, hinge-embedding, huber, kl-div, l1, mse, multi-margin, nll, poisson-nll, smooth-l1
+	// true
+	// focal: cross-entropy that counts easy examples less (T. Lin et al. 2017, 1708.02002)
 }

@@ -1,22 +1,7 @@
-// Package objectives holds what training minimises and what evaluation measures: functions from nodes to a node.
-//
-// An Objective compares a model's output with its target. The plain functions CrossEntropy, MSE, ... are objectives with
-// the usual settings; others are fields of a struct with the same name and Options, whose method Loss is an Objective:
-//
-//	objective := objectives.CrossEntropyOptions{LabelSmoothing: 0.1}.Loss
-//
-// Formulas, defaults and sub-gradients are PyTorch's unless a comment says otherwise. Class labels are Int nodes, all
-// other targets have the output's type and shape; there is no broadcasting between output and target. An objective
-// applied to nodes it cannot take panics with a *graph.Error, which graph.Build returns. GaussianNLL, CosineEmbedding and
-// TripletMargin compare three nodes and so are no Objectives themselves.
 package objectives
 
 import (
 	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/pkg/errors"
 
 	"github.com/harpe-ml/harpe/graph"
 )
@@ -51,40 +36,6 @@ func (r Reduction) of(op string, loss *graph.Node) *graph.Node {
 		return loss
 	}
 	panic(graph.Fail(op, "Reduction", "ReduceMean, ReduceSum, ReduceNone or ReduceBatchMean", int(r)))
-}
-
-var byName = map[string]Objective{
-	"cross-entropy":   CrossEntropy,
-	"nll":             NLL,
-	"focal":           Focal,
-	"multi-margin":    MultiMargin,
-	"bce-with-logits": BCEWithLogits,
-	"kl-div":          KLDiv,
-	"mse":             MSE,
-	"l1":              L1,
-	"smooth-l1":       SmoothL1,
-	"huber":           Huber,
-	"poisson-nll":     PoissonNLL,
-	"hinge-embedding": HingeEmbedding,
-}
-
-// Names lists what ByName knows, in alphabetical order.
-func Names() []string {
-	var names []string
-	for n := range byName {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// ByName is the objective of that name with its usual settings, for flags and experiment files: "cross-entropy", "mse",
-// ... An unknown name is an error that lists the known ones.
-func ByName(name string) (Objective, error) {
-	if f := byName[name]; f != nil {
-		return f, nil
-	}
-	return nil, errors.Errorf("objectives: no objective %q; there are %s", name, strings.Join(Names(), ", "))
 }
 
 // needSame panics unless two nodes have the same floating-point type and shape.

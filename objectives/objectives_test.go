@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 
@@ -278,27 +277,6 @@ func TestAccuracy(t *testing.T) {
 	}
 	if got, _ := evaluate(t, of(Accuracy), out, target); math.Abs(got.Scalar()-float64(hits)/15) > 1e-15 {
 		t.Errorf("want %d of 15, got %v", hits, got.Scalar()*15)
-	}
-}
-
-func TestByName(t *testing.T) {
-	x, y := gradcheck.Normal(1, 4, 3), gradcheck.Positive(2, 4, 3)
-	for _, name := range Names() {
-		f, err := ByName(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		target := y
-		if slices.Contains([]string{"nll", "focal", "multi-margin"}, name) {
-			target = gradcheck.Ints(1, 3, 4)
-		}
-		if loss, _ := evaluate(t, of(f), x, target); len(loss.Shape) != 0 {
-			t.Errorf("%s is not scalar: %v", name, loss.Shape)
-		}
-	}
-	_, err := ByName("crossentropy")
-	if err == nil || !strings.Contains(err.Error(), `"crossentropy"`) || !strings.Contains(err.Error(), strings.Join(Names(), ", ")) {
-		t.Errorf("want an error that lists the names, got %v", err)
 	}
 }
 

@@ -6,6 +6,26 @@ import (
 	"github.com/harpe-ml/harpe/graph"
 )
 
+func init() {
+	Register(
+		Entry{Name: "mse", Objective: MSE,
+			Summary: "squared error",
+			Formula: "d²", Paper: "A. Legendre 1805", Use: "regression; the default"},
+		Entry{Name: "l1", Objective: L1,
+			Summary: "absolute error",
+			Formula: "|d|", Paper: "P. Laplace 1774", Use: "regression with outliers, medians"},
+		Entry{Name: "huber", Objective: Huber,
+			Summary: "squared error near 0, absolute error beyond",
+			Formula: "d²/2 to |d| = 1, |d| - 1/2 beyond", Paper: "P. Huber 1964", Use: "regression with some outliers"},
+		Entry{Name: "smooth-l1", Objective: SmoothL1,
+			Summary: "Huber's loss with slope 1 beyond its Beta",
+			Formula: "d²/2 to |d| = 1, |d| - 1/2 beyond", Paper: "R. Girshick 2015, 1504.08083", Use: "boxes"},
+		Entry{Name: "poisson-nll", Objective: PoissonNLL,
+			Summary: "negative log-likelihood of counts whose log-rate is the output",
+			Formula: "e^x - y x", Paper: "J. Nelder, R. Wedderburn 1972", Use: "counts"},
+	)
+}
+
 // MSE is the mean of (output - target)².
 func MSE(output, target *graph.Node) *graph.Node { return MSEOptions{}.Loss(output, target) }
 

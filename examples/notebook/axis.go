@@ -21,17 +21,6 @@ func (e *extent) add(v float64) {
 	e.low, e.high = min(e.low, v), max(e.high, v)
 }
 
-// roomForLabels widens the range of bars where their values are written.
-func (e *extent) roomForLabels() {
-	room := 0.18 * (e.high - e.low)
-	if e.high > 0 {
-		e.high += room
-	}
-	if e.low < 0 {
-		e.low -= room
-	}
-}
-
 // setAxis gives an axis its range, scale and ticks. A range too narrow for them is widened.
 func (e extent) setAxis(a *plot.Axis, logarithmic bool) {
 	a.Padding = 4
@@ -111,13 +100,13 @@ func minus(s string) string {
 	return out
 }
 
-// logTicks label the powers of ten; over less than two decades also 2 and 5 times them, and over less than half a
-// decade as on a linear axis.
+// logTicks label the powers of ten; over less than three decades also 2 and 5 times them, and over less than one as
+// on a linear axis.
 type logTicks struct{}
 
 func (logTicks) Ticks(low, high float64) []plot.Tick {
 	decades := math.Log10(high / low)
-	if decades < 0.5 {
+	if decades < 1 {
 		return linearTicks{}.Ticks(low, high)
 	}
 	every := int(math.Ceil(decades / 8))
@@ -126,7 +115,7 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 	for e := first; e <= int(math.Ceil(math.Log10(high))); e++ {
 		for m := 1.0; m < 10; m++ {
 			v := m * math.Pow(10, float64(e))
-			labelled := m == 1 && e%every == 0 || decades < 2 && (m == 2 || m == 5)
+			labelled := m == 1 && e%every == 0 || decades < 3 && (m == 2 || m == 5)
 			switch {
 			case v < low*(1-1e-9) || v > high*(1+1e-9):
 			case labelled:

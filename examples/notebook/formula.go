@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"html"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ type term struct {
 	mathML, plain string
 	parts         int  // how many MathML elements mathML holds
 	limits        bool // in a displayed formula, scripts stand below and above
+	function      bool // a function's name, which is set apart from its argument
 }
 
 // row is the term as exactly one MathML element.
@@ -97,6 +99,7 @@ func (p *latexParser) skipBlanks() {
 // environment end at & and \\ as well, which stay.
 func (p *latexParser) sequence(closing string) (term, error) {
 	var all term
+	afterFunction := false
 	for {
 		p.skipBlanks()
 		token := p.peek()
@@ -113,6 +116,10 @@ func (p *latexParser) sequence(closing string) (term, error) {
 		if err != nil {
 			return all, err
 		}
+		if afterFunction && !strings.Contains("([|,.;)]", token) && !strings.HasPrefix(t.plain, " ") && token != `\left` {
+			t.mathML, t.parts = `<mspace width="0.17em"></mspace>`+t.mathML, t.parts+1
+		}
+		afterFunction = t.function
 		all.mathML += t.mathML
 		all.parts += t.parts
 		all.plain = join(all.plain, t.plain)
@@ -131,11 +138,17 @@ func join(a, b string) string {
 	if strings.HasSuffix(a, " ") {
 		return a + strings.TrimLeft(b, " ")
 	}
+	if ambiguous.MatchString(a) && (unicode.IsLetter(first) || unicode.IsDigit(first)) || strings.ContainsRune("∑∏∫∮⋃⋂", first) && last != utf8.RuneError {
+		return a + " " + b
+	}
 	if endsInWord(a) && (unicode.IsLetter(first) || unicode.IsDigit(first)) || startsWithWord(b) && (unicode.IsLetter(last) || unicode.IsDigit(last)) {
 		return a + " " + b
 	}
 	return a + b
 }
+
+// ambiguous matches what must not grow: a subscript without small characters, such as h_ℓ, and a fraction.
+var ambiguous = regexp.MustCompile(`(_[\pL\pN]+|/[^ ]+)$`)
 
 func startsWithWord(s string) bool {
 	n := 0
@@ -215,7 +228,7 @@ func (t term) withScripts(sub, sup term, display bool) term {
 	if t.limits {
 		plain += " "
 	}
-	return term{mathML: "<" + tag + ">" + t.row() + scripts + "</" + tag + ">", plain: plain, parts: 1}
+	return term{mathML: "<" + tag + ">" + t.row() + scripts + "</" + tag + ">", plain: plain, parts: 1, function: t.function}
 }
 
 // script writes s in the small characters of a table, or after a mark where one is missing.
@@ -234,12 +247,14 @@ func script(s string, small map[rune]rune, mark string) string {
 	return b.String()
 }
 
-// argument is a group in braces, or one atom.
+// argument is a group in braces, or one atom; of a number its first digit.
 func (p *latexParser) argument() (term, error) {
 	p.skipBlanks()
-	switch p.peek() {
-	case "^", "_", "'", "":
-		return term{}, errors.Errorf("wanted an argument, got %q", p.peek())
+	switch t := p.peek(); {
+	case t == "", t == "^", t == "_", t == "'":
+		return term{}, errors.Errorf("wanted an argument, got %q", t)
+	case t[0] >= '0' && t[0] <= '9':
+		return p.number(p.next()), nil
 	}
 	return p.atom()
 }
@@ -305,6 +320,10 @@ func (p *latexParser) numeral(s string) term {
 		}
 		s += p.next()
 	}
+	return p.number(s)
+}
+
+func (p *latexParser) number(s string) term {
 	shown := strings.Map(func(r rune) rune { return styled(r, p.font) }, s)
 	return term{mathML: "<mn>" + shown + "</mn>", plain: shown, parts: 1}
 }
@@ -376,7 +395,7 @@ func (p *latexParser) command(name string) (term, error) {
 	}
 	if limits, ok := functions[name]; ok {
 		t := word("mi", name)
-		t.limits = limits
+		t.limits, t.function = limits, true
 		return t, nil
 	}
 	switch name {
@@ -440,6 +459,10 @@ func (p *latexParser) withFont(font string) (term, error) {
 
 // upright is \mathrm and its like: letters make one upright word, anything else is a formula in upright letters.
 func (p *latexParser) upright(name string) (term, error) {
+	limits := name == "operatorname" && p.peek() == "*"
+	if limits {
+		p.next()
+	}
 	start := p.pos
 	s, err := p.rawArgument()
 	if err != nil {
@@ -448,7 +471,7 @@ func (p *latexParser) upright(name string) (term, error) {
 	plainWord := strings.IndexFunc(s, func(r rune) bool { return !unicode.IsLetter(r) && r != ' ' && r != '-' && !unicode.IsDigit(r) }) < 0
 	if plainWord && s != "" {
 		t := word("mi", s)
-		t.limits = name == "operatorname" && strings.HasPrefix(s, "arg")
+		t.limits, t.function = limits, name == "operatorname"
 		return t, nil
 	}
 	p.pos = start

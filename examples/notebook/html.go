@@ -44,10 +44,8 @@ func (p *Page) status() string {
 	switch {
 	case len(p.failed) > 0:
 		fmt.Fprintf(&b, "<p class=\"status failed\">✗ %d of %d checks failed</p>\n", len(p.failed), p.checks)
-	case p.checks == 1:
-		b.WriteString("<p class=\"status ok\">✓ the check holds</p>\n")
-	case p.checks > 1:
-		fmt.Fprintf(&b, "<p class=\"status ok\">✓ all %d checks hold</p>\n", p.checks)
+	case p.checks > 0:
+		fmt.Fprintf(&b, "<p class=\"status ok\">✓ %d of %[1]d checks hold</p>\n", p.checks)
 	}
 	return b.String()
 }

@@ -75,8 +75,8 @@ func New(title string, o Options) (*Page, error) {
 	if o.Name == "" {
 		o.Name = slug(title)
 	}
-	if o.Name == "" || o.Name != filepath.Base(o.Name) || strings.ContainsAny(o.Name, `/\`) {
-		return nil, errors.Errorf("notebook: Name must be a file name without a folder, got %q", o.Name)
+	if o.Name == "" || o.Name[0] == '.' || strings.ContainsAny(o.Name, `/\`) {
+		return nil, errors.Errorf("notebook: Name: wanted a file name without a folder, got %q", o.Name)
 	}
 	if err := os.MkdirAll(filepath.Clean(o.Dir), 0o777); err != nil {
 		return nil, errors.Wrap(err, "notebook: folder of the page")
@@ -107,7 +107,7 @@ func (p *Page) Text(markdown string) {
 	p.add("text", func() error {
 		source := []byte(markdown)
 		document := parseMarkdown(source)
-		p.term.print(p.term.markdown(document, source))
+		p.term.print("\n" + p.term.markdown(document, source))
 		rendered, err := renderMarkdown(document, source)
 		p.body.WriteString(rendered)
 		p.markdownCell(markdown)
@@ -131,7 +131,7 @@ func (p *Page) Check(expected string, ok bool, got string) {
 		p.body.WriteString(fragment)
 		line := mark + " " + expected + ": " + got
 		p.outputCell(bundle{"text/html": fragment, "text/plain": line}, nil)
-		p.term.print(p.term.verdict(ok, mark) + line[len(mark):] + "\n")
+		p.term.line(p.term.verdict(ok, mark) + line[len(mark):])
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"math"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -133,8 +134,8 @@ func (d Plot) check() error {
 }
 
 const (
-	plotWidth  vg.Length = 560
-	plotHeight vg.Length = 330
+	plotWidth  vg.Length = 460
+	plotHeight vg.Length = 285
 	pngDPI               = 144
 	maxPoints            = 3000 // of one series
 )
@@ -155,7 +156,7 @@ var (
 func seriesColour(i int) color.NRGBA { return palette[i%len(palette)] }
 
 func lineStyle(i int) draw.LineStyle {
-	return draw.LineStyle{Color: seriesColour(i), Width: 1.7, Dashes: dashes[i/len(palette)%len(dashes)]}
+	return draw.LineStyle{Color: seriesColour(i), Width: 1.6, Dashes: dashes[i/len(palette)%len(dashes)]}
 }
 
 func translucent(c color.NRGBA) color.NRGBA {
@@ -204,12 +205,12 @@ func textFont(size vg.Length, weight xfont.Weight) font.Font {
 // layout turns the plot into the parts of a gonum plot.
 func (d Plot) layout() *layout {
 	l := &layout{Plot: d, chart: plot.New(), height: plotHeight}
-	l.chart.BackgroundColor = color.Transparent
+	l.chart.BackgroundColor = nil
 	for _, axis := range []*plot.Axis{&l.chart.X, &l.chart.Y} {
 		axis.Color, axis.Width = faint, 0.8
-		axis.Label.TextStyle.Font, axis.Label.TextStyle.Color = textFont(12, 0), ink
+		axis.Label.TextStyle.Font, axis.Label.TextStyle.Color = textFont(11, 0), ink
 		axis.Label.Padding = 5
-		axis.Tick.Label.Font, axis.Tick.Label.Color = textFont(11, 0), faint
+		axis.Tick.Label.Font, axis.Tick.Label.Color = textFont(10, 0), faint
 		axis.Tick.Color, axis.Tick.Width, axis.Tick.Length = faint, 0.8, 4
 	}
 	l.chart.Y.Width, l.chart.Y.Tick.Length = 0, 3 // the grid shows where it is
@@ -218,7 +219,7 @@ func (d Plot) layout() *layout {
 		l.bars()
 		return l
 	}
-	l.chart.X.Label.Text, l.chart.Y.Label.Text = d.X, d.Y
+	l.labels(d.X, d.Y)
 	xs, ys := d.extents()
 	l.blank = !xs.seen
 	xs.setAxis(&l.chart.X, d.LogX)
@@ -231,6 +232,10 @@ func (d Plot) layout() *layout {
 		l.points(len(d.Lines)+i, s)
 	}
 	return l
+}
+
+func (l *layout) labels(x, y string) {
+	l.chart.X.Label.Text, l.chart.Y.Label.Text = shorten(x, plotWidth*3/4), shorten(y, l.height*3/4)
 }
 
 // extents are the ranges of what can be drawn.
@@ -338,7 +343,7 @@ func (l Line) selection() []int {
 }
 
 func dot(i int) draw.GlyphStyle {
-	return draw.GlyphStyle{Color: seriesColour(i), Radius: 2.2, Shape: draw.CircleGlyph{}}
+	return draw.GlyphStyle{Color: seriesColour(i), Radius: 1.9, Shape: draw.CircleGlyph{}}
 }
 
 func (l *layout) points(i int, s Points) {
@@ -358,7 +363,7 @@ func (l *layout) points(i int, s Points) {
 // bars adds the bars, the first one on top, each with its value at its end.
 func (l *layout) bars() {
 	n := len(l.Bars)
-	l.height = vg.Length(60 + 28*n)
+	l.height = vg.Length(54 + 25*n)
 	if l.Y == "" {
 		l.height -= 20
 	}
@@ -370,7 +375,7 @@ func (l *layout) bars() {
 	var labels []string
 	for i, b := range l.Bars {
 		y := float64(n - 1 - i)
-		names[n-1-i] = b.Name
+		names[n-1-i] = shorten(b.Name, plotWidth/3)
 		end := b.Value
 		if !l.drawable(end, y) {
 			end = 0
@@ -386,12 +391,11 @@ func (l *layout) bars() {
 		ends = append(ends, plotter.XY{X: end, Y: y})
 		labels = append(labels, barLabel(b))
 	}
-	xs.roomForLabels()
 	xs.setAxis(&l.chart.X, false)
 	l.chart.NominalY(names...)
-	l.chart.Y.Tick.Label.Color, l.chart.Y.Tick.Label.Font = ink, textFont(12, 0)
+	l.chart.Y.Tick.Label.Color, l.chart.Y.Tick.Label.Font = ink, textFont(11, 0)
 	l.chart.Y.Width, l.chart.Y.Tick.Width = 0, 0
-	l.chart.X.Label.Text, l.chart.Y.Label.Text = l.Y, l.X
+	l.labels(l.Y, l.X)
 	l.chart.Y.Min, l.chart.Y.Max = -0.5, float64(n)-0.5
 	l.chart.Add(grid{horizontal: true}, barPlotter{places})
 	for _, xys := range spreads {
@@ -424,23 +428,37 @@ func (b barPlotter) Plot(c draw.Canvas, chart *plot.Plot) {
 	c.StrokeLine2(draw.LineStyle{Color: faint, Width: 0.8}, x(0), c.Min.Y, x(0), c.Max.Y)
 }
 
-// endLabels writes the values at the ends of the bars.
+// endLabels writes the values at the ends of the bars; their boxes make gonum leave room for them.
 type endLabels struct {
 	ends   plotter.XYs
 	labels []string
 }
 
+var endStyle = draw.TextStyle{Color: ink, Font: textFont(10, 0), YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
+
+const endGap = 4
+
 func (e endLabels) Plot(c draw.Canvas, chart *plot.Plot) {
 	x, y := chart.Transforms(&c)
-	style := draw.TextStyle{Color: ink, Font: textFont(11, 0), YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
 	for i, end := range e.ends {
-		at := vg.Point{X: x(end.X) + 5, Y: y(end.Y)}
-		style.XAlign = draw.XLeft
+		style, at := endStyle, vg.Point{X: x(end.X) + endGap, Y: y(end.Y) + 1}
 		if end.X < 0 {
-			at.X, style.XAlign = x(end.X)-5, draw.XRight
+			style.XAlign, at.X = draw.XRight, x(end.X)-endGap
 		}
 		c.FillText(style, at, e.labels[i])
 	}
+}
+
+func (e endLabels) GlyphBoxes(chart *plot.Plot) []plot.GlyphBox {
+	boxes := make([]plot.GlyphBox, len(e.ends))
+	for i, end := range e.ends {
+		width := endStyle.Width(e.labels[i]) + endGap
+		boxes[i] = plot.GlyphBox{X: chart.X.Norm(end.X), Y: chart.Y.Norm(end.Y), Rectangle: vg.Rectangle{Max: vg.Point{X: width}}}
+		if end.X < 0 {
+			boxes[i].Rectangle = vg.Rectangle{Min: vg.Point{X: -width}}
+		}
+	}
+	return boxes
 }
 
 // grid draws a line at each labelled tick of the values' axis.
@@ -468,22 +486,33 @@ func (g grid) Plot(c draw.Canvas, chart *plot.Plot) {
 func (l *layout) draw(canvas vg.CanvasSizer, title bool) {
 	c := draw.Crop(draw.New(canvas), 6, -14, 6, -8)
 	if title && l.Title != "" {
-		style := draw.TextStyle{Color: ink, Font: textFont(13, xfont.WeightBold), YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
-		c.FillText(style, vg.Point{X: c.Min.X, Y: c.Max.Y}, l.Title)
-		c.Max.Y -= 22
+		style := draw.TextStyle{Color: ink, Font: textFont(12, xfont.WeightBold), YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
+		c.FillText(style, vg.Point{X: c.Min.X, Y: c.Max.Y}, shorten(l.Title, plotWidth*4/5))
+		c.Max.Y -= 20
 	}
 	c.Max.Y -= l.legend(c)
 	l.chart.Draw(c)
 	if l.blank {
-		style := draw.TextStyle{Color: faint, Font: textFont(12, 0), XAlign: draw.XCenter, YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
+		style := draw.TextStyle{Color: faint, Font: textFont(11, 0), XAlign: draw.XCenter, YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
 		c.FillText(style, c.Center(), "no finite values")
 	}
 }
 
+// shorten cuts a name that is wider than the room for it.
+func shorten(name string, room vg.Length) string {
+	style := draw.TextStyle{Font: textFont(11, 0), Handler: plot.DefaultTextHandler}
+	if style.Width(name) <= room {
+		return name
+	}
+	runes := []rune(name)
+	n := sort.Search(len(runes), func(n int) bool { return style.Width(string(runes[:n])+"…") > room })
+	return string(runes[:max(0, n-1)]) + "…"
+}
+
 // legend writes the names of the series in rows above the chart and returns the height it took.
 func (l *layout) legend(c draw.Canvas) vg.Length {
-	const row, sample, gap = 18, 20, 16
-	style := draw.TextStyle{Color: ink, Font: textFont(12, 0), YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
+	const row, sample, gap = 17, 18, 14
+	style := draw.TextStyle{Color: ink, Font: textFont(11, 0), YAlign: draw.YCenter, Handler: plot.DefaultTextHandler}
 	x, used := c.Min.X, vg.Length(0)
 	for _, k := range l.keys {
 		if k.name == "" {
@@ -492,13 +521,14 @@ func (l *layout) legend(c draw.Canvas) vg.Length {
 		if used == 0 {
 			used = row
 		}
-		width := sample + 5 + style.Width(k.name)
+		name := shorten(k.name, c.Max.X-c.Min.X-sample-5)
+		width := sample + 5 + style.Width(name)
 		if x > c.Min.X && x+width > c.Max.X {
 			x, used = c.Min.X, used+row
 		}
 		y := c.Max.Y - used + row/2
 		k.draw(c, vg.Point{X: x, Y: y}, vg.Point{X: x + sample, Y: y})
-		c.FillText(style, vg.Point{X: x + sample + 5, Y: y}, k.name)
+		c.FillText(style, vg.Point{X: x + sample + 5, Y: y + 1}, name)
 		x += width + gap
 	}
 	if used > 0 {

@@ -75,7 +75,7 @@ func (b *Progress) Done() {
 		line += ", " + oneLine(b.note)
 	}
 	if !p.closed {
-		p.term.print(line + "\n")
+		p.term.line(line)
 	}
 }
 

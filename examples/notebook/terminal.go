@@ -20,6 +20,7 @@ type terminal struct {
 	width       int
 	bars        *mpb.Progress // not nil while bars are shown
 	running     map[*Progress]bool
+	listing     bool // the last piece was a line of a list
 }
 
 func newTerminal(out io.Writer) terminal {
@@ -37,6 +38,7 @@ func newTerminal(out io.Writer) terminal {
 
 // print writes text above the running bars. A terminal that has gone away is no reason to stop a training.
 func (t *terminal) print(text string) {
+	t.listing = false
 	switch {
 	case t.out == nil:
 	case t.bars != nil:
@@ -44,6 +46,15 @@ func (t *terminal) print(text string) {
 	default:
 		io.WriteString(t.out, text)
 	}
+}
+
+// line writes a line of a list, whose first one has a blank line before it.
+func (t *terminal) line(text string) {
+	if !t.listing {
+		text = "\n" + text
+	}
+	t.print(text + "\n")
+	t.listing = true
 }
 
 func (t *terminal) style(code, s string) string {

@@ -41,7 +41,7 @@ type experiment struct {
 var experiments = []experiment{
 	{rules.Backprop{Optimizer: optim.Adam{LR: 1e-3}}, 30, 95.5, 97},
 	{rules.MonoForward{Optimizer: optim.Adam{LR: 1e-3}}, 30, 95, 96.5},
-	{rules.ForwardForward{Optimizer: optim.Adam{LR: 1e-3}}, 40, 94.5, 96},
+	{rules.ForwardForward{Optimizer: optim.Adam{LR: 1e-3}}, 60, 94.5, 96},
 	{rules.ForwardGradient{Optimizer: optim.SGD{LR: 8e-3}, Tangents: 8, Options: optim.Options{Clip: optim.Clip{Norm: 50}}}, 60, 85, 88},
 }
 
@@ -104,15 +104,17 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if train.Classes() == 0 {
+		return graph.Fail("quickstart", "-data", "a data set with classes", o.data)
+	}
 	page, err := notebook.New("Quickstart: one model, several rules", notebook.Options{Dir: o.out, Name: "quickstart", Terminal: os.Stdout})
 	if err != nil {
 		return err
 	}
 	defer page.Close()
 	model := models.MLP{Hidden: []int{128, 128}, Classes: train.Classes()}
-	page.Text(fmt.Sprintf("A perceptron with two hidden layers of 128 units learns **%s** (%d examples) by the same "+
-		"objective, cross-entropy, under each of %d rules. Accuracy is on examples that were not trained on.",
-		o.data, train.Len(), len(o.rules)))
+	page.Text(fmt.Sprintf("A perceptron with two hidden layers of 128 units learns **%s** by the same objective, "+
+		"cross-entropy, under each of %d rules. Accuracy is on examples that were not trained on.", o.data, len(o.rules)))
 	var results []result
 	for _, e := range experiments {
 		if !slices.Contains(o.rules, e.rule.Name()) {

@@ -40,12 +40,16 @@ func (p *patches) pack(dst unsafe.Pointer, ldd int, src unsafe.Pointer, count, q
 				iy, ix = 0, 0
 			}
 			offset := (iy*p.srcW + ix) * s.size
-			if p.stepX == 1 {
-				s.pieces(d, len(p.taps)*ldd, image, offset, p.srcH*p.srcW*s.size, count, from, to, width)
-			} else if s.size == 4 {
-				stridedPieces[float32](d, len(p.taps)*ldd, image, offset, p.srcH*p.srcW*s.size, count, from, to, width, p.stepX)
-			} else {
-				stridedPieces[float64](d, len(p.taps)*ldd, image, offset, p.srcH*p.srcW*s.size, count, from, to, width, p.stepX)
+			lds := p.srcH * p.srcW * s.size
+			switch {
+			case p.stepX == 1:
+				s.pieces(d, len(p.taps)*ldd, image, offset, lds, count, from, to, width)
+			case p.stepX == 2 && s.evenPieces != nil:
+				s.evenPieces(d, len(p.taps)*ldd, image, offset, lds, count, from, to, width)
+			case s.size == 4:
+				stridedPieces[float32](d, len(p.taps)*ldd, image, offset, lds, count, from, to, width, p.stepX)
+			default:
+				stridedPieces[float64](d, len(p.taps)*ldd, image, offset, lds, count, from, to, width, p.stepX)
 			}
 		}
 		q += width
@@ -109,17 +113,19 @@ const (
 	panelsBytes = 1 << 18 // of packed columns, a task's share of the second-level cache
 )
 
-func (g *gather) plan() {
+func (g *gather) plan(direct bool) {
 	s := g.set
 	g.k = g.srcChannels * len(g.taps)
 	g.imageBytes = g.groups * g.srcChannels * g.srcH * g.srcW * s.size
-	if g.srcChannels == 1 && g.groups > 1 && g.m <= 4 && len(g.taps) > 0 {
+	if g.srcChannels == 1 && g.groups > 1 && g.m <= 4 {
 		g.depth = g.planDepthwise()
 		return
 	}
 	grid := g.gridH * g.gridW
-	if g.fast = g.planWinograd(); g.fast != nil {
-		return
+	if !direct {
+		if g.fast = g.planWinograd(); g.fast != nil {
+			return
+		}
 	}
 	contiguous := g.dstStepY == 1 && g.dstStepX == 1
 	if grid >= s.nr {
@@ -130,10 +136,10 @@ func (g *gather) plan() {
 		g.panels = ceilDiv(g.images*grid, s.nr)
 	}
 	g.tileBytes = roundUp(g.k*s.mr*s.size+slack, 64)
-	g.panelBytes = max(g.k, 1) * s.nr * s.size
+	g.panelBytes = g.k * s.nr * s.size
 	tiles := ceilDiv(g.m, s.mr)
 	g.perTask = max(min(panelsBytes/g.panelBytes, ceilDiv(g.groups*g.panels, wantTasks)), 1)
-	g.perTask = max(g.perTask, min(g.panels, smallTask/(max(g.k, 1)*g.m*s.nr)))
+	g.perTask = max(g.perTask, min(g.panels, smallTask/(g.k*g.m*s.nr)))
 	g.mTiles = tiles
 	if few := g.groups * ceilDiv(g.panels, g.perTask); few < wantTasks/4 && tiles > 2 {
 		g.mTiles = max(ceilDiv(tiles*few, wantTasks/4), 2)
@@ -168,9 +174,6 @@ func (g *gather) run(dst, src, weight, bias unsafe.Pointer) {
 func (w *weightPacker) Run(_, index int) {
 	g := w.g
 	s := g.set
-	if g.k == 0 {
-		return
-	}
 	tiles := ceilDiv(g.m, s.mr)
 	group, first := index/tiles, index%tiles*s.mr
 	rows := min(s.mr, g.m-first)
@@ -226,11 +229,9 @@ func (g *gather) Run(_, index int) {
 	mem := getScratch(tmp + s.mr*s.nr*s.size)
 	defer putScratch(mem)
 	src := unsafe.Add(g.src, group*g.srcChannels*g.srcH*g.srcW*s.size)
-	if g.k > 0 {
-		for j := range panels {
-			q0, q1 := g.columns(firstPanel + j)
-			g.pack(mem.at(j*g.panelBytes), s.nr*s.size, src, g.srcChannels, q0, q1)
-		}
+	for j := range panels {
+		q0, q1 := g.columns(firstPanel + j)
+		g.pack(mem.at(j*g.panelBytes), s.nr*s.size, src, g.srcChannels, q0, q1)
 	}
 	plane := g.dstH * g.dstW * s.size
 	grid := g.gridH * g.gridW

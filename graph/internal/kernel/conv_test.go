@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -47,7 +48,7 @@ func convCases(r *rand.Rand) []Conv2D {
 		{Batch: 2, InChannels: 8, Height: 9, Width: 40, OutChannels: 24, Kernel: [2]int{3, 5}, Groups: 8, Stride: [2]int{1, 2}, PadBefore: [2]int{1, 2}, PadAfter: [2]int{0, 2}},
 		{Batch: 300, InChannels: 2, Height: 2, Width: 3, OutChannels: 3, Kernel: [2]int{2, 3}},
 	}
-	for i := range 200 {
+	for i := range 120 {
 		groups := 1 + r.IntN(3)
 		p := Conv2D{
 			Batch: 1 + r.IntN(3), InChannels: groups * (1 + r.IntN(5)), OutChannels: groups * (1 + r.IntN(18)), Groups: groups,
@@ -124,87 +125,117 @@ func testConv2D[T float](t *testing.T) {
 	}
 }
 
-// TestConv2DWinograd compares the fast algorithm with the definition, within its stated error.
+// TestConv2DWinograd compares the fast algorithm with the direct sum in float64, within its stated error.
 func TestConv2DWinograd(t *testing.T) {
 	one := [2]int{1, 1}
-	for _, set := range sets[float32]() {
-		if set.winogradInput == nil {
-			continue
+	r := rand.New(rand.NewPCG(9, 10))
+	for i, p := range []Conv2D{
+		{Batch: 3, InChannels: 32, Height: 16, Width: 12, OutChannels: 48, PadBefore: one, PadAfter: one, ReLU: true},
+		{Batch: 25, InChannels: 48, Height: 4, Width: 4, OutChannels: 32, PadBefore: one, PadAfter: one},
+		{Batch: 1, InChannels: 32, Height: 18, Width: 35, OutChannels: 32},
+		{Batch: 1, InChannels: 64, Height: 13, Width: 31, OutChannels: 80, PadBefore: [2]int{2, 0}, PadAfter: [2]int{1, 2}, ReLU: true},
+		{Batch: 1, InChannels: 32, Height: 14, Width: 67, OutChannels: 48, PadBefore: [2]int{0, 3}, PadAfter: [2]int{2, 1}},
+		{Batch: 7, InChannels: 256, Height: 8, Width: 8, OutChannels: 32, PadBefore: one, PadAfter: one},
+		{Batch: 5, InChannels: 32, Height: 63, Width: 64, OutChannels: 32, PadBefore: one, PadAfter: one}, // two rounds of the weight gradient
+	} {
+		p.Kernel = [2]int{3, 3}
+		g := p.prepare()
+		in, weight, grad := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
+		var bias []float32
+		if i%2 == 0 {
+			bias = random[float32](r, g.o)
 		}
-		r := rand.New(rand.NewPCG(9, 10))
-		for i, p := range []Conv2D{
-			{Batch: 3, InChannels: 32, Height: 16, Width: 12, OutChannels: 48, PadBefore: one, PadAfter: one, ReLU: true},
-			{Batch: 30, InChannels: 48, Height: 4, Width: 4, OutChannels: 32, PadBefore: one, PadAfter: one},
-			{Batch: 2, InChannels: 32, Height: 18, Width: 35, OutChannels: 32},
-			{Batch: 2, InChannels: 64, Height: 21, Width: 31, OutChannels: 80, PadBefore: [2]int{2, 0}, PadAfter: [2]int{1, 2}, ReLU: true},
-			{Batch: 1, InChannels: 96, Height: 30, Width: 67, OutChannels: 32, PadBefore: [2]int{0, 2}, PadAfter: [2]int{2, 1}},
-			{Batch: 9, InChannels: 256, Height: 8, Width: 8, OutChannels: 64, PadBefore: one, PadAfter: one},
-		} {
-			p.Kernel = [2]int{3, 3}
-			g := p.prepare()
+		value := p.exactly(in, weight, bias, grad, func(v float32) float64 { return float64(v) })
+		scale := p.exactly(in, weight, bias, grad, func(v float32) float64 { return math.Abs(float64(v)) })
+		for _, set := range sets[float32]() {
+			if set.winogradInput == nil {
+				continue
+			}
 			name := fmt.Sprintf("%s: %+v", set.name, p)
-			in, weight, grad := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
-			var bias []float32
-			if i%2 == 0 {
-				bias = random[float32](r, g.o)
-			}
-			out, outScale := make([]float64, g.lenOut), make([]float64, g.lenOut)
-			gin, ginScale := make([]float64, g.lenIn), make([]float64, g.lenIn)
-			plainConv(&p, func(o, i, w int) {
-				v := float64(in[i]) * float64(weight[w])
-				out[o] += v
-				outScale[o] += math.Abs(v)
-				v = float64(grad[o]) * float64(weight[w])
-				gin[i] += v
-				ginScale[i] += math.Abs(v)
-			})
-			got, gotIn := make([]float32, g.lenOut), make([]float32, g.lenIn)
-			for o := range out {
-				if bias != nil {
-					out[o] += float64(bias[o/g.oh/g.ow%g.o])
-				}
-				if p.ReLU {
-					out[o] = max(out[o], 0)
-				}
-			}
+			got, gotIn, gotW := make([]float32, g.lenOut), make([]float32, g.lenIn), make([]float32, g.lenKern)
 			p.forward(set, slice(got), slice(in), slice(weight), slice(bias))
 			p.inputGrad(set, slice(gotIn), slice(grad), slice(weight))
-			if p.forwardTask.fast == nil || p.inputTasks[0].fast == nil {
+			p.weightGrad(set, slice(gotW), slice(grad), slice(in))
+			if p.forwardTask.fast == nil || p.inputTasks[0].fast == nil || p.weightTask.fast == nil {
 				t.Fatalf("%s: wanted the fast algorithm", name)
 			}
-			winogradNear(t, "forward "+name, got, out, outScale, g.c)
-			winogradNear(t, "input gradient "+name, gotIn, gin, ginScale, g.o)
+			for i, g := range [][]float32{got, gotIn, gotW} {
+				bound := winogradError * 0x1p-24 * slices.Max(scale[i])
+				for j, v := range g {
+					if d := math.Abs(float64(v) - value[i][j]); !(d <= bound) {
+						t.Fatalf("%s, result %d: element %d: wanted %v, got %v", name, i, j, value[i][j], v)
+					}
+				}
+			}
+		}
+		p.Direct, p.forwardTask = true, nil
+		if p.forward(set32, slice(make([]float32, g.lenOut)), slice(in), slice(weight), nil); p.forwardTask.fast != nil {
+			t.Fatal("Direct: wanted the direct sum")
 		}
 	}
 }
 
-// winogradNear checks the bound that winogradError states.
-func winogradNear(t *testing.T, name string, got []float32, want, scale []float64, channels int) {
-	t.Helper()
-	most := 0.0
-	for _, s := range scale {
-		most = max(most, s)
-	}
-	worst := 0.0
-	for i := range got {
-		d := math.Abs(float64(got[i])-want[i]) / (0x1p-24 * most)
-		if !(d <= winogradError) {
-			t.Fatalf("%s: element %d: wanted %v, got %v", name, i, want[i], got[i])
+// exactly computes forward, input gradient and weight gradient in float64 from f of every operand.
+func (p Conv2D) exactly(in, weight, bias, grad []float32, f func(float32) float64) [3][]float64 {
+	wide := func(x []float32) []float64 {
+		if x == nil {
+			return nil
 		}
-		worst = max(worst, d)
+		y := make([]float64, len(x))
+		for i, v := range x {
+			y[i] = f(v)
+		}
+		return y
 	}
-	t.Logf("error %.2f, %d channels", worst, channels)
+	r := [3][]float64{make([]float64, len(grad)), make([]float64, len(in)), make([]float64, len(weight))}
+	p.Forward64(r[0], wide(in), wide(weight), wide(bias))
+	p.InputGrad64(r[1], wide(grad), wide(weight))
+	p.WeightGrad64(r[2], wide(grad), wide(in))
+	return r
+}
+
+// TestConv2DSpecialValues puts a NaN and an Inf into the input: what reads them, and nothing else, is not finite.
+func TestConv2DSpecialValues(t *testing.T) {
+	for _, set := range sets[float32]() {
+		for _, groups := range []int{1, 4} {
+			p := Conv2D{
+				Batch: 2, InChannels: 4, Height: 9, Width: 40, OutChannels: 4, Groups: groups, Kernel: [2]int{3, 3}, Stride: [2]int{2, 1},
+				PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}, ReLU: true,
+			}
+			g := p.prepare()
+			in, weight, out := make([]float32, g.lenIn), make([]float32, g.lenKern), make([]float32, g.lenOut)
+			for i := range weight {
+				weight[i] = 1
+			}
+			in[5*40+17] = float32(math.NaN())
+			in[(4*9+3)*40+39] = float32(math.Inf(1))
+			wanted := make([]bool, g.lenOut)
+			plainConv(&p, func(o, i, w int) {
+				if in[i] != 0 {
+					wanted[o] = true
+				}
+			})
+			p.forward(set, slice(out), slice(in), slice(weight), nil)
+			for i, v := range out {
+				if got := math.IsNaN(float64(v)) || math.IsInf(float64(v), 1); got != wanted[i] {
+					t.Fatalf("%s, %d groups: element %d: got %v", set.name, groups, i, v)
+				}
+			}
+		}
+	}
 }
 
 func TestConv2DSameBitsAndAllocations(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	r := rand.New(rand.NewPCG(7, 8))
-	p := Conv2D{Batch: 5, InChannels: 9, Height: 20, Width: 21, OutChannels: 40, Kernel: [2]int{3, 3}, Stride: [2]int{1, 2}, PadBefore: [2]int{1, 1}, PadAfter: [2]int{1, 1}}
-	for _, groups := range []int{1, 9} {
-		p := p
-		if p.Groups = groups; groups == 9 {
-			p.OutChannels = 18
-		}
+	one := [2]int{1, 1}
+	for _, p := range []Conv2D{
+		{Batch: 5, InChannels: 9, Height: 20, Width: 21, OutChannels: 40, Stride: [2]int{1, 2}},
+		{Batch: 5, InChannels: 9, Height: 20, Width: 21, OutChannels: 18, Groups: 9},
+		{Batch: 5, InChannels: 48, Height: 20, Width: 21, OutChannels: 32},
+		{Batch: 3, InChannels: 9, Height: 3, Width: 5, OutChannels: 150},
+	} {
+		p.Kernel, p.PadBefore, p.PadAfter = [2]int{3, 3}, one, one
 		g := p.prepare()
 		in, weight, grad := random[float32](r, g.lenIn), random[float32](r, g.lenKern), random[float32](r, g.lenOut)
 		var first []float32
@@ -222,11 +253,11 @@ func TestConv2DSameBitsAndAllocations(t *testing.T) {
 			}
 			for i := range all {
 				if math.Float32bits(all[i]) != math.Float32bits(first[i]) {
-					t.Fatalf("groups %d: GOMAXPROCS %d: element %d: %v, not %v", groups, procs, i, all[i], first[i])
+					t.Fatalf("%+v: GOMAXPROCS %d: element %d: %v, not %v", p, procs, i, all[i], first[i])
 				}
 			}
 			if n := allocations(run); n != 0 {
-				t.Errorf("groups %d: GOMAXPROCS %d: wanted 0 allocations a run, got %v", groups, procs, n)
+				t.Errorf("%+v: GOMAXPROCS %d: wanted 0 allocations a run, got %v", p, procs, n)
 			}
 		}
 	}

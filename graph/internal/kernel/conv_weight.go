@@ -24,6 +24,7 @@ type weightGradient struct {
 	sums          *scratch // [splits, groups, rows, outputs]
 	reduce        weightReducer
 	depth         *depthwiseWeights // does it all if there is one channel a group
+	fast          *winogradGradient // does it all if it pays
 }
 
 // weightReducer is the task that adds and transposes lanes rows of D.
@@ -32,13 +33,18 @@ type weightReducer struct{ w *weightGradient }
 // columnBlock is how many columns of P are packed at a time.
 const columnBlock = 256
 
-func (w *weightGradient) plan(kw int) {
+func (w *weightGradient) plan(kw int, direct bool) {
 	s := w.set
 	w.rows = w.channels * len(w.taps)
 	w.imageBytes = w.groups * w.channels * w.srcH * w.srcW * s.size
 	if w.channels == 1 && w.groups > 1 && w.outputs <= 4 && w.stepX == 1 && kw <= 32/s.size {
 		w.depth = w.planDepthwise(kw)
 		return
+	}
+	if !direct {
+		if w.fast = w.planWinograd(); w.fast != nil {
+			return
+		}
 	}
 	w.channelBlock = even(w.channels, max(maxMC/len(w.taps), 1), 1)
 	w.outputBlock = even(w.outputs, 256, s.nr)
@@ -55,15 +61,17 @@ func (w *weightGradient) plan(kw int) {
 
 func (w *weightGradient) run(grad, out, in unsafe.Pointer) {
 	w.grad, w.out, w.in = grad, out, in
-	if w.depth != nil {
+	switch {
+	case w.depth != nil:
 		Parallel(w.depth, w.groups)
-		w.grad, w.out, w.in = nil, nil, nil
-		return
+	case w.fast != nil:
+		w.fast.run()
+	default:
+		w.sums = getScratch(w.splits * w.groups * w.rows * w.outputs * w.set.size)
+		Parallel(w, w.tasks)
+		Parallel(&w.reduce, w.groups*ceilDiv(w.rows, w.set.lanes))
+		putScratch(w.sums)
 	}
-	w.sums = getScratch(w.splits * w.groups * w.rows * w.outputs * w.set.size)
-	Parallel(w, w.tasks)
-	Parallel(&w.reduce, w.groups*ceilDiv(w.rows, w.set.lanes))
-	putScratch(w.sums)
 	w.grad, w.out, w.in, w.sums = nil, nil, nil, nil
 }
 

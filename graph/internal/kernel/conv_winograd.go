@@ -6,20 +6,19 @@ import "unsafe"
 // arXiv:1509.09308): 36 multiplications for 16 outputs instead of 144. A tile of 4x4 outputs reads 6x6 inputs; both are
 // transformed so that the convolution becomes, for each of 36 components, a product [tiles, channels]·[channels, rows].
 //
-// The transforms cancel digits: an error is up to about ten times that of the direct sum, measured against the sum of
-// the absolute values of the terms in a tile; winogradError bounds it. NaN and Inf spread to the whole tile.
+// The transforms cancel digits. With normally distributed input and weights the root mean square error is 1.3e-6 of that
+// of the outputs for 32 channels and 3.3e-6 for 256, four times that of the direct sum; winogradError bounds the largest.
+// A NaN or Inf spreads over the tiles that read it.
 type winograd struct {
 	*gather
-	tilesY, tilesX int // of an image
-	tiles          int // of all images
-	block          int // tiles a task
-	split          int // panels of rows a task
-	panels         int // of rows
-	flip           bool
-	top, left      int // the first tap, in negative
+	tiling
+	tileReader
+	block  int // tiles a task
+	split  int // panels of rows a task
+	panels int // of rows
+	flip   bool
 
 	component int // bytes of a component of the transformed weights
-	line      int // bytes of the channels of a pixel or tile
 	offM      int // scratch: products, input pixels, output pixels
 	offX      int
 	offY      int
@@ -32,12 +31,12 @@ type winogradWeights struct{ w *winograd }
 
 const (
 	components = 36
-	// winogradError bounds the error of an output, in units of the rounding unit 2^-24 times the square root of the number
-	// of channels times the largest sum of absolute values of the terms of an output that reads the same tile.
-	winogradError = 32
+	// winogradError times 2^-24 bounds an output's error, in units of the largest sum of absolute values of the terms of
+	// any output; the direct sum stays below 6.
+	winogradError = 40
 
 	winogradChannels = 16      // channels and rows are multiples of this, and at least twice this
-	winogradWeight   = 1 << 17 // most channels times rows: more transformed weights do not fit the cache
+	winogradLargest  = 1 << 17 // most channels times rows: more transformed weights do not fit the cache
 	winogradTiles    = 24      // fewest tiles
 	winogradBytes    = 1 << 20 // of the transformed tiles of a task
 	weightChannels   = 16      // a winogradWeights task
@@ -49,31 +48,19 @@ const (
 // planWinograd returns nil where the direct computation is better.
 func (g *gather) planWinograd() *winograd {
 	s := g.set
-	if s.winogradInput == nil || g.groups > 1 || len(g.taps) != 9 || g.stepY != 1 || g.stepX != 1 || g.dstStepY != 1 || g.dstStepX != 1 {
-		return nil
-	}
 	c, m := g.srcChannels, g.m
-	if c%winogradChannels != 0 || m%winogradChannels != 0 || min(c, m) < 2*winogradChannels || c*m > winogradWeight {
+	if g.groups > 1 || g.dstStepY != 1 || g.dstStepX != 1 || !g.suitsWinograd(c, m) {
 		return nil
 	}
-	w := &winograd{gather: g, flip: g.taps[8].dy < g.taps[0].dy}
-	for t, p := range g.taps {
-		first := g.taps[0]
-		if w.flip {
-			first = g.taps[8]
-			t = 8 - t
-		}
-		if p.dy != first.dy+t/3 || p.dx != first.dx+t%3 {
-			return nil // dilated
-		}
-		w.top, w.left = -first.dy, -first.dx
+	first := g.taps[0]
+	w := &winograd{gather: g, tiling: newTiling(g.images, g.gridH, g.gridW)}
+	if w.flip = g.taps[8].dy < first.dy; w.flip {
+		first = g.taps[8]
 	}
-	w.tilesY, w.tilesX = ceilDiv(g.gridH, 4), ceilDiv(g.gridW, 4)
-	w.tiles = g.images * w.tilesY * w.tilesX
-	if w.tiles < winogradTiles || w.tilesY*w.tilesX*components*2 > g.gridH*g.gridW*9 {
+	w.tileReader = newTileReader(s, 6, c, g.srcH, g.srcW, -first.dy, -first.dx)
+	if w.tiles < winogradTiles || w.wasteful(g.images*g.gridH*g.gridW) {
 		return nil
 	}
-	w.line = c * s.size
 	w.block = even(w.tiles, max(min(winogradBytes/(components*w.line), 4*s.mr)/s.mr, 1)*s.mr, s.mr)
 	w.panels = ceilDiv(m, s.nr)
 	w.split = w.panels
@@ -84,11 +71,34 @@ func (g *gather) planWinograd() *winograd {
 	w.offM = components * (w.block*w.line + spread)
 	w.offX = w.offM + components*(w.block*s.nr*s.size+spread)
 	widest := min(w.block, w.tilesX)
-	w.offY = w.offX + 6*(4*widest+2)*w.line
+	w.offY = w.offX + w.bytes(widest)
 	w.scratch = w.offY + 16*widest*s.nr*s.size
 	w.transform.w = w
 	return w
 }
+
+// suitsWinograd tells whether the taps are those of a plain 3x3 kernel, in rising or falling order, and the channels of
+// both sides fill vectors and pay for the transforms.
+func (p *patches) suitsWinograd(channels, rows int) bool {
+	if p.set.winogradInput == nil || len(p.taps) != 9 || p.stepY != 1 || p.stepX != 1 {
+		return false
+	}
+	first := p.taps[0]
+	step := p.taps[8].dy - first.dy
+	if step != 2 && step != -2 {
+		return false
+	}
+	for t, q := range p.taps {
+		if q.dy != first.dy+t/3*step/2 || q.dx != first.dx+t%3*step/2 {
+			return false
+		}
+	}
+	return channels%winogradChannels == 0 && rows%winogradChannels == 0 &&
+		min(channels, rows) >= 2*winogradChannels && channels*rows <= winogradLargest
+}
+
+// wasteful tells whether the tiles stand out so far over the outputs that less than half of the work would be saved.
+func (t *tiling) wasteful(outputs int) bool { return t.tiles*components*2 > outputs*9 }
 
 func (w *winograd) run() {
 	w.packed = getScratch(components * w.component)
@@ -126,9 +136,70 @@ func (t *winogradWeights) Run(_, index int) {
 // strip is a run of tiles in one row of tiles of an image.
 type strip struct{ image, y, x, tiles int }
 
-func (w *winograd) strip(tile, end int) strip {
-	x := tile % w.tilesX
-	return strip{tile / w.tilesX / w.tilesY, tile / w.tilesX % w.tilesY, x, min(w.tilesX-x, end-tile)}
+// tiling cuts images of outputs into tiles of 4x4.
+type tiling struct {
+	tilesY, tilesX int // of an image
+	tiles          int // of all images
+}
+
+func newTiling(images, height, width int) tiling {
+	y, x := ceilDiv(height, 4), ceilDiv(width, 4)
+	return tiling{y, x, images * y * x}
+}
+
+// strip returns the longest run that begins with a tile and ends before another.
+func (t *tiling) strip(tile, end int) strip {
+	x := tile % t.tilesX
+	return strip{tile / t.tilesX / t.tilesY, tile / t.tilesX % t.tilesY, x, min(t.tilesX-x, end-tile)}
+}
+
+// tileReader brings tiles of images into the transformed domain.
+type tileReader struct {
+	set           *kernelSet
+	edge          int // pixels of a tile: 6, overlapping, or 4
+	channels      int
+	height, width int
+	top, left     int // from a tile's first pixel to its first output
+	line          int // bytes of the channels of a pixel or tile
+}
+
+func newTileReader(set *kernelSet, edge, channels, height, width, top, left int) tileReader {
+	return tileReader{set, edge, channels, height, width, top, left, channels * set.size}
+}
+
+// bytes is the scratch that read needs for a strip of so many tiles.
+func (r *tileReader) bytes(tiles int) int { return r.edge * (4*tiles + r.edge - 4) * r.line }
+
+// read transforms the tiles of a strip to v, components step bytes apart, after putting the channels of each pixel next
+// to each other at x.
+func (r *tileReader) read(images unsafe.Pointer, p strip, x []byte, v unsafe.Pointer, step int) {
+	s := r.set
+	pixels := 4*p.tiles + r.edge - 4
+	plane := r.height * r.width * s.size
+	x0 := 4*p.x - r.left
+	from := min(max(0, -x0), pixels)
+	upto := max(from, min(pixels, r.width-x0))
+	for i := range r.edge {
+		y := 4*p.y - r.top + i
+		row := x[i*pixels*r.line:][:pixels*r.line]
+		if y < 0 || y >= r.height || from == upto {
+			clear(row)
+			continue
+		}
+		clear(row[:from*r.line])
+		clear(row[upto*r.line:])
+		src := unsafe.Add(images, p.image*r.channels*plane+(y*r.width+x0+from)*s.size)
+		for c := 0; c < r.channels; c += s.lanes {
+			s.trans(unsafe.Pointer(&row[from*r.line+c*s.size]), r.line, unsafe.Add(src, c*plane), plane, s.lanes, upto-from)
+		}
+	}
+	transform := s.winogradInput
+	if r.edge == 4 {
+		transform = s.winogradGrad
+	}
+	for t := range p.tiles {
+		transform(unsafe.Add(v, t*r.line), step, unsafe.Pointer(&x[4*t*r.line]), pixels*r.line, r.line, r.channels/s.lanes)
+	}
 }
 
 // Run computes some panels of rows for some tiles.
@@ -142,7 +213,7 @@ func (w *winograd) Run(_, index int) {
 	stepV := (t1-t0)*w.line + spread
 	for t := t0; t < t1; {
 		p := w.strip(t, t1)
-		w.input(mem, p, mem.at((t-t0)*w.line), stepV)
+		w.read(w.src, p, mem.mem[w.offX:], mem.at((t-t0)*w.line), stepV)
 		t += p.tiles
 	}
 	width := s.nr * s.size
@@ -162,33 +233,6 @@ func (w *winograd) Run(_, index int) {
 			w.output(mem, p, mem.at(w.offM+(t-t0)*width), stepM, panel, vectors)
 			t += p.tiles
 		}
-	}
-}
-
-// input transforms the tiles of a strip, after putting the channels of each pixel next to each other.
-func (w *winograd) input(mem *scratch, p strip, v unsafe.Pointer, stepV int) {
-	s := w.set
-	pixels := 4*p.tiles + 2
-	plane := w.srcH * w.srcW * s.size
-	x0 := 4*p.x - w.left
-	from := min(max(0, -x0), pixels)
-	upto := max(from, min(pixels, w.srcW-x0))
-	for i := range 6 {
-		y := 4*p.y - w.top + i
-		row := mem.mem[w.offX+i*pixels*w.line:][:pixels*w.line]
-		if y < 0 || y >= w.srcH || from == upto {
-			clear(row)
-			continue
-		}
-		clear(row[:from*w.line])
-		clear(row[upto*w.line:])
-		src := unsafe.Add(w.src, p.image*w.imageBytes+(y*w.srcW+x0+from)*s.size)
-		for c := 0; c < w.srcChannels; c += s.lanes {
-			s.trans(unsafe.Pointer(&row[from*w.line+c*s.size]), w.line, unsafe.Add(src, c*plane), plane, s.lanes, upto-from)
-		}
-	}
-	for t := range p.tiles {
-		s.winogradInput(unsafe.Add(v, t*w.line), stepV, mem.at(w.offX+4*t*w.line), pixels*w.line, w.line, w.srcChannels/s.lanes)
 	}
 }
 

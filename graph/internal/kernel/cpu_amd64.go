@@ -4,7 +4,7 @@ package kernel
 
 import "golang.org/x/sys/cpu"
 
-//go:generate go run -C asm . -out ../matmul_amd64.s -pkg kernel -tables ../matmul_amd64.go
+//go:generate go run -C asm . -out ../kernels_amd64.s -pkg kernel -tables ../kernels_amd64.go
 
 func bestSet32() *kernelSet { return best(portableSet[float32](), &avx2f32, &avx512f32) }
 

@@ -2,10 +2,10 @@
 // convolutions.
 //
 // Every operation is a struct that describes shapes; it is made once, when a program is compiled, and run many times
-// on plain slices without allocating. A value must not be run by two goroutines at once; different values may.
+// on plain slices without allocating (one precision a value: to change it prepares anew). A value must not be run by two
+// goroutines at once; different values may.
 //
-// Work is cut into tasks by shape alone and every element of a result is summed by one task in one order, so results
-// are the same bits for any GOMAXPROCS. Nothing is skipped because a factor is zero: NaN and Inf propagate as in plain
+// Work is cut into tasks by shape alone and every sum has one order, so results are the same bits for any GOMAXPROCS. Nothing is skipped because a factor is zero: NaN and Inf propagate as in plain
 // loops. On amd64 the inner loops are assembly for AVX-512 or AVX2 with FMA, chosen at start-up; elsewhere, and with
 // the build tag purego, they are portable Go. The instruction sets may differ in the last bits of a sum.
 package kernel
@@ -35,7 +35,7 @@ type stencilFunc func(dst unsafe.Pointer, ldd int, src unsafe.Pointer, lds, rows
 // src + offset (elements outside are not touched, so it may lie outside src), the others become zero.
 type piecesFunc func(dst unsafe.Pointer, ldd int, src unsafe.Pointer, offset, lds, count, from, to, width int)
 
-// What a microFunc does after the product, in this order.
+// The flags of microFunc, dotFunc and stencilFunc: what is done after the product, in this order.
 const (
 	flagAdd     = 1 << iota // add to C instead of replacing it
 	flagBias                // add the bias row
@@ -68,14 +68,17 @@ type kernelSet struct {
 	trans     transFunc
 	transPart transFunc // trans that writes nothing beside the rows
 
-	pieces  piecesFunc
-	stencil stencilFunc
+	pieces     piecesFunc
+	evenPieces piecesFunc // reads every second element; or nil
+	stencil    stencilFunc
 
 	// The transforms of conv_winograd.go, or nil. A tile's element (i, j) of the transformed domain lies at
 	// dst + (6*i+j)*dstStep, and vectors of channels next to each other.
 	winogradInput  func(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
 	winogradWeight func(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, srcStep int)
 	winogradOutput func(dst unsafe.Pointer, row, pixel int, src unsafe.Pointer, srcStep int, bias unsafe.Pointer, vectors, flags int)
+	winogradGrad   func(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
+	winogradKernel func(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, srcStep int)
 }
 
 // slack is what packing may write behind a panel of A, in bytes. Panels of B are whole vectors wide and need none.

@@ -164,12 +164,13 @@ func operand(name string, batch, rows, cols int, trans bool, stride, ld, size in
 // Block sizes in elements. A task's packed panels, (maxMC + maxNC) x maxKC elements, fit a core's second-level cache;
 // a task of fewer than smallTask multiply-adds is not worth a hand-over to another core.
 const (
-	maxMC     = 192
-	maxNC     = 384
-	maxKC     = 320 // of float32; half as many float64
-	smallTask = 1 << 18
-	wantTasks = 32
-	rowBytes  = 1 << 19 // of B, a task's share in the product of a single row
+	maxMC      = 192
+	maxNC      = 384
+	maxKC      = 320 // of float32; half as many float64
+	smallTask  = 1 << 18
+	smallBlock = 128 * 256
+	wantTasks  = 32
+	rowBytes   = 1 << 19 // of B, a task's share in the product of a single row
 )
 
 // even cuts n into equal parts of at most limit, each a multiple of unit but the last, and returns a part's size.
@@ -189,8 +190,12 @@ func (t *matmulTask) plan() {
 		t.kc = even(t.k, limit, 8)
 	}
 	mc, nc := even(t.m, maxMC, s.mr), even(t.n, maxNC, s.nr)
-	// Smaller blocks until there are enough tasks for many cores, as long as each is worth it.
-	for t.batch*ceilDiv(t.m, mc)*ceilDiv(t.n, nc) < wantTasks && min(mc, t.m)*min(nc, t.n)*t.k > 4*smallTask {
+	// Smaller blocks until there are enough tasks for many cores, as long as each is worth it and its packing is not.
+	for {
+		tasks, block := t.batch*ceilDiv(t.m, mc)*ceilDiv(t.n, nc), min(mc, t.m)*min(nc, t.n)
+		if tasks >= wantTasks || block*t.k <= 4*smallTask || (tasks >= wantTasks/4 && block <= smallBlock) {
+			break
+		}
 		if min(nc, t.n) >= min(mc, t.m) && nc > s.nr {
 			nc = even(t.n, (nc+1)/2, s.nr)
 		} else if mc > s.mr {
@@ -256,9 +261,9 @@ func (t *matmulTask) Run(_, index int) {
 	}
 }
 
-// packChunk is how many rows along K are packed at a time over all panels of a block: packed one panel after the other
-// they would each time touch all of the block's pages.
-const packChunk = 64
+// packRows is how many rows along K are packed at a time over all panels of a block, if the rows are contiguous: so the
+// processor sees a few long streams instead of many short pieces far apart.
+const packRows = 8
 
 // block computes rows m0..m1-1, columns n0..n1-1 of product n.
 func (t *matmulTask) block(mem *scratch, n, m0, m1, n0, n1 int) {
@@ -286,25 +291,35 @@ func (t *matmulTask) block(mem *scratch, n, m0, m1, n0, n1 int) {
 		a := tileA{ptr: t.a.at(n, m0, k0), row: t.a.row, col: t.a.col, step: s.mr * t.a.row}
 		if t.packA {
 			a = tileA{ptr: mem.at(0), row: s.size, col: s.mr * s.size, step: s.mr*s.size*kc + slack}
-			for p := 0; p < kc; p += packChunk {
+			rows := t.packStep(t.a.row, kc)
+			for p := 0; p < kc; p += rows {
 				for i := m0; i < m1; i += s.mr {
 					dst := unsafe.Add(a.ptr, (i-m0)/s.mr*a.step+p*a.col)
-					s.packA(dst, view{ptr: t.a.at(n, i, k0+p), row: t.a.row, col: t.a.col}, min(s.mr, m1-i), min(packChunk, kc-p))
+					s.packA(dst, view{ptr: t.a.at(n, i, k0+p), row: t.a.row, col: t.a.col}, min(s.mr, m1-i), min(rows, kc-p))
 				}
 			}
 		}
 		b := tileB{ptr: t.b.at(n, k0, n0), row: t.b.row, step: t.nr * s.size}
 		if t.packB {
 			b = tileB{ptr: mem.at(t.sizeA), row: s.nr * s.size, step: s.nr * s.size * kc}
-			for p := 0; p < kc; p += packChunk {
+			rows := t.packStep(t.b.col, kc)
+			for p := 0; p < kc; p += rows {
 				for j := n0; j < n1; j += s.nr {
 					dst := unsafe.Add(b.ptr, (j-n0)/s.nr*b.step+p*b.row)
-					s.packB(dst, view{ptr: t.b.at(n, k0+p, j), row: t.b.row, col: t.b.col}, min(s.nr, n1-j), min(packChunk, kc-p))
+					s.packB(dst, view{ptr: t.b.at(n, k0+p, j), row: t.b.row, col: t.b.col}, min(s.nr, n1-j), min(rows, kc-p))
 				}
 			}
 		}
 		t.tiles(n, kc, m0, m1, n0, n1, flags, a, b)
 	}
+}
+
+// packStep is the number of rows to pack at a time from an operand whose neighbours along the panel are step bytes apart.
+func (t *matmulTask) packStep(step, kc int) int {
+	if step == t.set.size {
+		return packRows
+	}
+	return kc
 }
 
 // tileA is where the micro tiles of A lie: a tile's rows and columns, and the step from one tile to the next. tileB is

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 )
@@ -121,7 +123,7 @@ func testMatMul[T float](t *testing.T) {
 				{M: 200, N: 390, K: 3}, {M: 13, N: 33, K: 700}, {Batch: 3, M: 5, N: 40, K: 9, StrideB: Broadcast},
 				{M: 1, N: 1000, K: 784}, {M: 1, N: 77, K: 300}, {M: 2, N: 64, K: 513}, {M: 210, N: 400, K: 70},
 			}
-			for range 400 {
+			for range 200 {
 				cases = append(cases, MatMul{Batch: r.IntN(4), M: 1 + r.IntN(67), N: 1 + r.IntN(67), K: 1 + r.IntN(67)})
 			}
 			for i := range 68 {
@@ -190,6 +192,42 @@ func TestMatMulSameBits(t *testing.T) {
 	}
 }
 
+// TestConcurrentRuns runs different values from several goroutines at once.
+func TestConcurrentRuns(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	a, b := random[float32](r, 1<<15), random[float32](r, 1<<15)
+	one := [2]int{1, 1}
+	product := func() []float32 {
+		c := make([]float32, 100*110)
+		p := MatMul{M: 100, N: 110, K: 290}
+		p.Run32(c, a, b, nil)
+		return c
+	}
+	convolution := func() []float32 {
+		p := Conv2D{Batch: 6, InChannels: 32, Height: 12, Width: 12, OutChannels: 32, Kernel: [2]int{3, 3}, PadBefore: one, PadAfter: one}
+		c := make([]float32, 6*32*12*12+32*32*9)
+		p.Forward32(c, a, b, nil)
+		p.WeightGrad32(c[6*32*12*12:], a, b)
+		return c
+	}
+	want := [][]float32{product(), convolution()}
+	var all sync.WaitGroup
+	for range 4 {
+		for i, f := range []func() []float32{product, convolution} {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				for range 5 {
+					if !slices.Equal(f(), want[i]) {
+						t.Errorf("computation %d: not the same bits as alone", i)
+					}
+				}
+			}()
+		}
+	}
+	all.Wait()
+}
+
 func TestMatMulSpecialValues(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	for _, set := range sets[float32]() {
@@ -230,7 +268,7 @@ func TestMatMulAllocations(t *testing.T) {
 
 // allocations is testing.AllocsPerRun without its GOMAXPROCS(1).
 func allocations(f func()) float64 {
-	const runs = 200
+	const runs = 50
 	for range 5 {
 		f()
 	}

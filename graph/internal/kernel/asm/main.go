@@ -36,6 +36,7 @@ func main() {
 	ConstraintExpr("amd64,!purego")
 	masks()
 	winogradConstants()
+	evens()
 	for _, u := range units {
 		for nv := 1; nv <= u.nv; nv++ {
 			for mr := 1; mr <= u.mr; mr++ {
@@ -51,8 +52,9 @@ func main() {
 		u.copyPanel("B", u.nv)
 		u.transpose(false)
 		u.transpose(true)
-		u.pieces()
+		u.pieces("pieces", 1)
 		if !u.double {
+			u.pieces("evenPieces", 2)
 			u.winograd()
 		}
 	}
@@ -142,7 +144,7 @@ func writeTables(path string) error {
 		}
 		fmt.Fprintf(&b, "},\ncopyA: copyA%[1]s, copyB: copyB%[1]s, trans: trans%[1]s, transPart: transPart%[1]s, dot: dot%[1]s, stencil: stencil%[1]s, pieces: pieces%[1]s,\n", u.suffix())
 		if !u.double {
-			fmt.Fprintf(&b, "winogradInput: winogradInput%[1]s, winogradWeight: winogradWeight%[1]s, winogradOutput: winogradOutput%[1]s,\n", u.suffix())
+			fmt.Fprintf(&b, "evenPieces: evenPieces%[1]s,\nwinogradInput: winogradInput%[1]s, winogradWeight: winogradWeight%[1]s, winogradOutput: winogradOutput%[1]s,\nwinogradGrad: winogradGrad%[1]s, winogradKernel: winogradKernel%[1]s,\n", u.suffix())
 		}
 		b.WriteString("}\n")
 	}

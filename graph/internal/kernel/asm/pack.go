@@ -42,10 +42,18 @@ func (u unit) copyPanel(name string, nv int) {
 	RET()
 }
 
+// evens is the index vector that picks the even elements of two vectors.
+func evens() {
+	GLOBL("evens", RODATA|NOPTR)
+	for i := range 16 {
+		DATA(4*i, U32(uint32(2*i)))
+	}
+}
+
 // pieces writes the loop that copies lanes from..to-1 of count rows, and zeros into the other lanes below width, which
-// is at most u.nv vectors.
-func (u unit) pieces() {
-	function("pieces"+u.suffix(), piecesArgs)
+// is at most u.nv vectors. With a step of 2 it reads every second element.
+func (u unit) pieces(name string, step int) {
+	function(name+u.suffix(), piecesArgs)
 	dst := Load(Param("dst"), GP64())
 	ldd := Load(Param("ldd"), GP64())
 	src := Load(Param("src"), GP64())
@@ -55,35 +63,64 @@ func (u unit) pieces() {
 	zero, lanes := GP64(), GP64()
 	XORQ(zero, zero)
 	MOVQ(U32(uint32(u.lanes())), lanes)
-	below := func(name string) []mask {
-		n := Load(Param(name), GP64())
-		m := make([]mask, u.nv)
-		for v := range m {
-			c := GP64()
-			MOVQ(n, c)
-			SUBQ(Imm(uint64(v*u.lanes())), c)
-			CMOVQLT(zero, c)
-			CMPQ(c, lanes)
-			CMOVQGT(lanes, c)
-			m[v] = u.lanesMask(c)
-		}
-		return m
+	// below makes the mask of the elements of vector v that lie below limit.
+	below := func(limit Register, v int) mask {
+		c := GP64()
+		MOVQ(limit, c)
+		SUBQ(Imm(uint64(v*u.lanes())), c)
+		CMOVQLT(zero, c)
+		CMPQ(c, lanes)
+		CMOVQGT(lanes, c)
+		return u.lanesMask(c)
 	}
-	load, from := below("to"), below("from")
+	first, last := Load(Param("from"), GP64()), Load(Param("to"), GP64())
+	if step == 2 {
+		ADDQ(first, first)
+		ADDQ(last, last)
+		SUBQ(Imm(1), last)
+	}
+	load, store := make([]mask, step*u.nv), make([]mask, u.nv)
 	for v := range load {
+		m, from := below(last, v), below(first, v)
 		if u.wide() {
-			KANDNW(load[v].reg, from[v].reg, load[v].reg)
+			KANDNW(m.reg, from.reg, m.reg)
 		} else {
-			VANDNPS(load[v].reg, from[v].reg, load[v].reg)
+			VANDNPS(m.reg, from.reg, m.reg)
 		}
+		load[v] = m
 	}
-	store := below("width")
 	width := Load(Param("width"), GP64())
+	for v := range store {
+		store[v] = below(width, v)
+	}
+	var index VecVirtual
+	if step == 2 && u.wide() {
+		index = ZMM()
+		VMOVUPS(Mem{Symbol: Symbol{Name: "evens", Static: true}, Base: StaticBase}, index)
+	}
+	read := func(v int) VecVirtual {
+		x := u.vector()
+		u.loadMasked(Mem{Base: src, Disp: v * u.bytes()}, load[v], x)
+		return x
+	}
 	loop := func(label string, nv int) {
 		Label(label)
 		for v := range nv {
-			x := u.vector()
-			u.loadMasked(Mem{Base: src, Disp: v * u.bytes()}, load[v], x)
+			var x VecVirtual
+			switch {
+			case step == 1:
+				x = read(v)
+			case u.wide():
+				a, b := read(2*v), read(2*v+1)
+				x = u.vector()
+				VMOVAPS(index, x)
+				VPERMI2PS(b, a, x)
+			default:
+				a, b := read(2*v), read(2*v+1)
+				x = u.vector()
+				VSHUFPS(Imm(0x88), b, a, x)
+				VPERMPD(Imm(0xd8), x, x)
+			}
 			u.storeMasked(x, store[v], Mem{Base: dst, Disp: v * u.bytes()})
 		}
 		ADDQ(lds, src)

@@ -70,6 +70,8 @@ func (u unit) winograd() {
 	u.winogradInput()
 	u.winogradWeight()
 	u.winogradOutput()
+	u.winogradGrad()
+	u.winogradKernel()
 }
 
 // steps addresses up to six places a step apart.
@@ -121,12 +123,12 @@ func copied(r Register) Register {
 
 // winogradInput writes the transform of 6x6 tiles of the input: B'dB.
 func (u unit) winogradInput() {
-	function("winogradInput"+u.suffix(), winogradInputArgs)
-	dst := Load(Param("dst"), GP64())
-	dstStep := Load(Param("dstStep"), GP64())
-	src := Load(Param("src"), GP64())
+	u.winogradTile("winogradInput", 6, u.inputTransform)
+}
+
+func (u unit) inputTransform() func(d []VecVirtual) []VecVirtual {
 	two, four, five := u.constant(2), u.constant(4), u.constant(5)
-	transform := func(d []VecVirtual) []VecVirtual {
+	return func(d []VecVirtual) []VecVirtual {
 		a, b := u.minus(d[4], four, d[2]), u.minus(d[3], four, d[1])
 		c, e := u.difference(d[4], d[2]), u.difference(d[3], d[1])
 		return []VecVirtual{
@@ -135,12 +137,33 @@ func (u unit) winogradInput() {
 			u.plus(u.minus(d[5], five, d[3]), four, d[1]),
 		}
 	}
+}
+
+// winogradGrad writes the transform of 4x4 tiles of the output's gradient: AyA'.
+func (u unit) winogradGrad() {
+	u.winogradTile("winogradGrad", 4, func() func(y []VecVirtual) []VecVirtual {
+		two, four := u.constant(2), u.constant(4)
+		return func(y []VecVirtual) []VecVirtual {
+			a, b := u.sum(y[0], y[2]), u.sum(y[1], y[3])
+			c, d := u.plus(y[0], four, y[2]), u.product(two, u.plus(y[1], four, y[3]))
+			return []VecVirtual{y[0], u.sum(a, b), u.difference(a, b), u.sum(c, d), u.difference(c, d), y[3]}
+		}
+	})
+}
+
+// winogradTile writes the transform of edge x edge tiles to 36 components.
+func (u unit) winogradTile(name string, edge int, prepare func() func([]VecVirtual) []VecVirtual) {
+	function(name+u.suffix(), winogradInputArgs)
+	dst := Load(Param("dst"), GP64())
+	dstStep := Load(Param("dstStep"), GP64())
+	src := Load(Param("src"), GP64())
+	transform := prepare()
 	Label("loop")
 	{
 		from, to := copied(src), copied(dst)
 		rows, results := stepsOf(Load(Param("row"), GP64())), stepsOf(sixTimes(dstStep))
-		for range 6 {
-			d := u.line(6, func(i int) Mem { return rows.at(from, i) })
+		for range edge {
+			d := u.line(edge, func(i int) Mem { return rows.at(from, i) })
 			for i, v := range transform(d) {
 				u.load(v, results.at(to, i))
 			}
@@ -150,7 +173,7 @@ func (u unit) winogradInput() {
 	}
 	row, six, columns := copied(dst), sixTimes(dstStep), stepsOf(dstStep)
 	for range 6 {
-		d := u.line(6, func(j int) Mem { return columns.at(row, j) })
+		d := u.line(edge, func(j int) Mem { return columns.at(row, j) })
 		for j, v := range transform(d) {
 			u.load(v, columns.at(row, j))
 		}
@@ -275,6 +298,45 @@ func (u unit) winogradOutput() {
 	ADDQ(Imm(uint64(u.bytes())), bias)
 	DECQ(paramMem("vectors"))
 	JNZ(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// winogradKernel writes the transform of the products to the gradient of 3x3 kernels: G'mG. It overwrites the products.
+func (u unit) winogradKernel() {
+	function("winogradKernel"+u.suffix(), winogradWeightArgs)
+	dst := Load(Param("dst"), GP64())
+	dstStep := Load(Param("dstStep"), GP64())
+	src := Load(Param("src"), GP64())
+	srcStep := Load(Param("srcStep"), GP64())
+	quarter, sixth, twelfth, last := u.constant(1./4), u.constant(1./6), u.constant(1./12), u.constant(1./24)
+	transform := func(m []VecVirtual) []VecVirtual {
+		a, b := u.sum(m[1], m[2]), u.sum(m[3], m[4])
+		return []VecVirtual{
+			u.plus(u.minus(u.product(quarter, m[0]), sixth, a), last, b),
+			u.plus(u.product(sixth, u.difference(m[2], m[1])), twelfth, u.difference(m[3], m[4])),
+			u.plus(m[5], sixth, u.difference(b, a)),
+		}
+	}
+	{
+		p, rows := copied(src), stepsOf(sixTimes(srcStep))
+		for range 6 {
+			m := u.line(6, func(i int) Mem { return rows.at(p, i) })
+			for i, v := range transform(m) {
+				u.load(v, rows.at(p, i))
+			}
+			ADDQ(srcStep, p)
+		}
+	}
+	six, columns := sixTimes(srcStep), stepsOf(srcStep)
+	for range 3 {
+		m := u.line(6, func(j int) Mem { return columns.at(src, j) })
+		for _, v := range transform(m) {
+			u.load(v, Mem{Base: dst})
+			ADDQ(dstStep, dst)
+		}
+		ADDQ(six, src)
+	}
 	VZEROUPPER()
 	RET()
 }

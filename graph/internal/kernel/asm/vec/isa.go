@@ -4,6 +4,7 @@ import (
 	"math"
 
 	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/ir"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
 )
@@ -314,11 +315,24 @@ func (g isa) choose(mask, yes, no Op) Op {
 	case !g.wide:
 		VBLENDVPS(mask, yes, no, dst)
 	case ok:
-		VBLENDMPS_BCST(k.mem(), no, mask, dst)
+		blend("VBLENDMPS", []string{"BCST"}, k.mem(), no, mask, dst)
 	default:
-		VBLENDMPS(yes, no, mask, dst)
+		blend("VBLENDMPS", nil, yes, no, mask, dst)
 	}
 	return dst
+}
+
+// blend writes a blend under a mask. The package build believes that it reads dst, which would keep dst alive from
+// the function's start.
+func blend(opcode string, suffixes []string, yes, no, mask, dst Op) {
+	Instruction(&ir.Instruction{
+		Opcode:   opcode,
+		Suffixes: suffixes,
+		Operands: []Op{yes, no, mask, dst},
+		Inputs:   []Op{yes, no, mask},
+		Outputs:  []Op{dst},
+		ISA:      []string{"AVX512F"},
+	})
 }
 
 // ones is 1 where the mask is set and 0 elsewhere.
@@ -394,13 +408,15 @@ func (g isa) joinI(low, high Op) Op {
 }
 
 func (g isa) joinBy(convert instruction, low, high Op) Op {
-	a, b, dst := g.half(), g.half(), g.vec()
-	convert(low, a)
+	// Clearing a first tells the register allocator that the upper half is not older than this.
+	a, b, dst := g.zero(), g.half(), g.vec()
 	convert(high, b)
 	if g.wide {
-		VINSERTF64X4(Imm(1), b, a.AsZ(), dst)
+		convert(low, a.AsY())
+		VINSERTF64X4(Imm(1), b, a, dst)
 	} else {
-		VINSERTF128(Imm(1), b, a.AsY(), dst)
+		convert(low, a.AsX())
+		VINSERTF128(Imm(1), b, a, dst)
 	}
 	return dst
 }

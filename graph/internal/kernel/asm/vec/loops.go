@@ -14,6 +14,7 @@ type unary struct {
 
 func (g isa) elementwise() {
 	one := func() Op { return g.reg(c(1)) }
+	g.entry("lanes: %d,\n", g.lanes())
 	g.entry("unary: map[string]func(out, x *float32, n int){\n")
 	for _, f := range []unary{
 		{"neg", "neg", func(x Op) Op { return g.xor(x, bits(signBit)) }},
@@ -120,14 +121,12 @@ func (g isa) binaries() {
 		{"greater_equal", "greaterEqual", false, g.comparison(greaterEqual)},
 	} {
 		g.entry("%q: {", f.key)
-		last := ""
 		for _, form := range forms {
 			if form.scalarA && f.commutes {
 				continue
 			}
 			name := g.function(f.name+form.name, "(out, a, b *float32, n int)")
 			g.entry("%s,", name)
-			last = name
 			out, a, b, n := pointer("out"), pointer("a"), pointer("b"), pointer("n")
 			var sa, sb Op
 			if form.scalarA {
@@ -149,7 +148,6 @@ func (g isa) binaries() {
 			VZEROUPPER()
 			RET()
 		}
-		_ = last
 		g.entry("},\n")
 	}
 	g.entry("},\n")

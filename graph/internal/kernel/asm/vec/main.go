@@ -35,7 +35,7 @@ func main() {
 }
 
 var (
-	declared []string                       // Go declarations of the functions written so far
+	declared []string                        // Go declarations of the functions written so far
 	tables   = map[string]*strings.Builder{} // bodies of the Go tables, by instruction set
 )
 

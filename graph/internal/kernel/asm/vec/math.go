@@ -92,10 +92,8 @@ func (g isa) log1p(x Op) Op {
 func (g isa) log1pFinite(x Op) Op {
 	e := g.right(g.subI(g.add(x, c(1)), twoThirds), 23)
 	down := g.left(e, 23)
-	scale := g.subI(g.reg(c(1)), down) // 2^-e, for e = 128 not a normal number
-	quarter := g.subI(g.reg(c(4)), down)
-	_ = scale
-	f := g.add(g.subI(x, down), g.fma(quarter, c(0.25), c(-1)))
+	scale := g.subI(g.reg(c(4)), down) // 4·2^-e, which is a normal number also for e = 128
+	f := g.add(g.subI(x, down), g.fma(scale, c(0.25), c(-1)))
 	return g.fma(g.toFloat(e), c(math.Ln2), g.log1pReduced(f))
 }
 
@@ -159,8 +157,7 @@ func (g isa) quadrant(x Op) (q, r Op) {
 	return g.joinI(n[0], n[1]), g.join(s[0], s[1])
 }
 
-// Coefficients of (sin(r)/r - 1)/r² in r², 2^-26, of which the last 0 keeps the sign of -0, and of (cos(r) - 1 + r²/2)/r⁴
-// in r², 2^-29.8.
+// Coefficients of sin(r)/r - 1 in r², 2^-26, and of cos(r) in r², 2^-29.8.
 var (
 	sinCoefficients = []float64{-1.958385691978037357330322265625e-4, 8.332717232406139373779296875e-3,
 		-0.16666664183139801025390625, 0}
@@ -173,13 +170,16 @@ func (g isa) sinCosReduced(r Op) (sin, cos Op) {
 	return g.fma(g.horner(s, sinCoefficients...), r, r), g.horner(s, cosCoefficients...)
 }
 
+// keepZero is y, but x where x is ±0.
+func (g isa) keepZero(x, y Op) Op { return g.choose(g.compare(x, equal, g.zero()), x, y) }
+
 // quarterTurn is y with its sign changed in quadrants 2 and 3.
 func (g isa) quarterTurn(y, q Op) Op { return g.xor(y, g.left(g.and(q, bits(2)), 30)) }
 
 func (g isa) sin(x Op) Op {
 	q, r := g.quadrant(x)
 	s, c := g.sinCosReduced(r)
-	return g.quarterTurn(g.choose(g.odd(q), c, s), q)
+	return g.keepZero(x, g.quarterTurn(g.choose(g.odd(q), c, s), q))
 }
 
 func (g isa) cos(x Op) Op {
@@ -193,7 +193,7 @@ func (g isa) tan(x Op) Op {
 	s, c := g.sinCosReduced(r)
 	odd := g.odd(q)
 	y := g.div(g.choose(odd, c, s), g.choose(odd, s, c))
-	return g.xor(y, g.left(q, 31))
+	return g.keepZero(x, g.xor(y, g.left(q, 31)))
 }
 
 func (g isa) sign(x Op) Op {

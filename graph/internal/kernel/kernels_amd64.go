@@ -45,7 +45,9 @@ var avx512f32 = kernelSet{
 		micro1x8avx512f32,
 	},
 	copyA: copyAavx512f32, copyB: copyBavx512f32, trans: transavx512f32, transPart: transPartavx512f32, dot: dotavx512f32, stencil: stencilavx512f32, pieces: piecesavx512f32,
+	evenPieces:    evenPiecesavx512f32,
 	winogradInput: winogradInputavx512f32, winogradWeight: winogradWeightavx512f32, winogradOutput: winogradOutputavx512f32,
+	winogradGrad: winogradGradavx512f32, winogradKernel: winogradKernelavx512f32,
 }
 
 var avx512f64 = kernelSet{
@@ -116,7 +118,9 @@ var avx2f32 = kernelSet{
 		micro1x8avx2f32,
 	},
 	copyA: copyAavx2f32, copyB: copyBavx2f32, trans: transavx2f32, transPart: transPartavx2f32, dot: dotavx2f32, stencil: stencilavx2f32, pieces: piecesavx2f32,
+	evenPieces:    evenPiecesavx2f32,
 	winogradInput: winogradInputavx2f32, winogradWeight: winogradWeightavx2f32, winogradOutput: winogradOutputavx2f32,
+	winogradGrad: winogradGradavx2f32, winogradKernel: winogradKernelavx2f32,
 }
 
 var avx2f64 = kernelSet{
@@ -260,6 +264,9 @@ func transPartavx512f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, lds int
 func piecesavx512f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, offset, lds, count, from, to, width int)
 
 //go:noescape
+func evenPiecesavx512f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, offset, lds, count, from, to, width int)
+
+//go:noescape
 func winogradInputavx512f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
 
 //go:noescape
@@ -267,6 +274,12 @@ func winogradWeightavx512f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer
 
 //go:noescape
 func winogradOutputavx512f32(dst unsafe.Pointer, row, pixel int, src unsafe.Pointer, srcStep int, bias unsafe.Pointer, vectors, flags int)
+
+//go:noescape
+func winogradGradavx512f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
+
+//go:noescape
+func winogradKernelavx512f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, srcStep int)
 
 //go:noescape
 func micro1x1avx512f64(k int, a unsafe.Pointer, rsa, csa int, b unsafe.Pointer, ldb int, c unsafe.Pointer, ldc int, bias unsafe.Pointer, tail, flags int)
@@ -455,6 +468,9 @@ func transPartavx2f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, lds int, 
 func piecesavx2f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, offset, lds, count, from, to, width int)
 
 //go:noescape
+func evenPiecesavx2f32(dst unsafe.Pointer, ldd int, src unsafe.Pointer, offset, lds, count, from, to, width int)
+
+//go:noescape
 func winogradInputavx2f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
 
 //go:noescape
@@ -462,6 +478,12 @@ func winogradWeightavx2f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, 
 
 //go:noescape
 func winogradOutputavx2f32(dst unsafe.Pointer, row, pixel int, src unsafe.Pointer, srcStep int, bias unsafe.Pointer, vectors, flags int)
+
+//go:noescape
+func winogradGradavx2f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, row, pixel, vectors int)
+
+//go:noescape
+func winogradKernelavx2f32(dst unsafe.Pointer, dstStep int, src unsafe.Pointer, srcStep int)
 
 //go:noescape
 func micro1x1avx2f64(k int, a unsafe.Pointer, rsa, csa int, b unsafe.Pointer, ldb int, c unsafe.Pointer, ldc int, bias unsafe.Pointer, tail, flags int)
