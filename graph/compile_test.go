@@ -489,7 +489,7 @@ func TestRandomStreams(t *testing.T) {
 		t.Error("the same stream differs")
 	}
 	for i, v := range draws(graph.Float32, 1, 2, "a", "noise") {
-		if v != float64(float32(base[i])) {
+		if math.Abs(v-base[i]) > 5e-7*max(1, math.Abs(base[i])) {
 			t.Errorf("float32, element %d: want %v, got %v", i, base[i], v)
 		}
 	}

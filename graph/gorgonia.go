@@ -19,6 +19,8 @@ import (
 // 0; equal maxima share the derivative; that of |x| at 0 is 0; LogSumExp is log(Σe^x) where Gorgonia computes
 // log(Σe^(x-m) + m); average pooling divides by the window's size.
 //
+// What cannot be mended here: Gorgonia makes SoftMax and LogSoftMax of one node the same node, whichever came first.
+//
 // Not accepted: comparisons that give booleans (retSame false), Dropout, BatchNorm, GroupNorm, SparseMax, CTCLoss,
 // YOLOv3, DiagFlat, random nodes and ops defined outside Gorgonia.
 

@@ -23,14 +23,14 @@ func Ones() Init { return Constant(1) }
 // NormalInit draws from a normal distribution of mean 0 and the given standard deviation.
 func NormalInit(std float64) Init {
 	return func(seed uint64, name string, a *Array) {
-		draw(seed, name, a, fillNormal[float64], func(z float64) float64 { return z * std })
+		draw(seed, name, a, fillNormal, func(z float64) float64 { return z * std })
 	}
 }
 
 // UniformInit draws uniformly from (low, high).
 func UniformInit(low, high float64) Init {
 	return func(seed uint64, name string, a *Array) {
-		draw(seed, name, a, fillUniform[float64], func(u float64) float64 { return low + (high-low)*u })
+		draw(seed, name, a, fillUniform, func(u float64) float64 { return low + (high-low)*u })
 	}
 }
 
@@ -55,9 +55,9 @@ func LeCun(fanIn int) Init {
 	return UniformInit(-b, b)
 }
 
-func draw(seed uint64, name string, a *Array, fill func(stream, []float64), f func(float64) float64) {
+func draw(seed uint64, name string, a *Array, fill func(stream, int, []float64), f func(float64) float64) {
 	z := make([]float64, a.Size())
-	fill(newStream(seed, hashName("init/"+name), 0), z)
+	fill(newStream(seed, hashName("init/"+name), 0), 0, z)
 	for i, v := range z {
 		a.Set(i, f(v))
 	}

@@ -90,9 +90,6 @@ func HardSwish(x *Node) *Node {
 // LogSigmoid is log(sigmoid(x)), without overflow.
 func LogSigmoid(x *Node) *Node { return Neg(Softplus(Neg(x))) }
 
-// Softmax is e^x normalised to sum 1 along an axis.
-func Softmax(x *Node, axis int) *Node { return Exp(LogSoftmax(x, axis)) }
-
 // Variance is the biased variance over the axes.
 func Variance(x *Node, axes ...int) *Node {
 	return Mean(Square(Center(x, axes...)), axes...)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/harpe-ml/harpe/graph/internal/kernel"
 )
 
 // Primitives that reduce axes. Without axes they reduce all of them; negative axes count from the end. The reduced
@@ -84,8 +86,13 @@ func axesOf(op string, x *Node, axes []int) []int {
 	return all
 }
 
-// reduction makes the primitive called name over axes from the value of one run of elements.
-func reduction(name string, axes []int, f32 func([]float32, int, int) float64, f64 func([]float64, int, int) float64) *Primitive {
+// A reducer reduces runs of n elements a stride apart that start at offsets of x, all together; n is 0 for nothing.
+type reducer[T Float] = func(x []T, offsets []int, n, stride int) float64
+
+// reduction makes the primitive called name over axes. join combines the values of two parts; columns is
+// the kernel for float32 where the innermost axis stays, or nil.
+func reduction(name string, axes []int, f32 reducer[float32], f64 reducer[float64], join func(a, b float64) float64,
+	columns func(reducedAxes) Kernel) *Primitive {
 	return &Primitive{
 		Name:  name,
 		Attrs: axes,
@@ -99,74 +106,222 @@ func reduction(name string, axes []int, f32 func([]float32, int, int) float64, f
 			return Type{in[0].DType, shape}, needFloat(name, in)
 		},
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			if out.DType == Float32 {
-				return reduceKernel(in[0].Shape, axes, f32), nil
+			r := newReducedAxes(in[0].Shape, axes)
+			switch {
+			case out.DType == Float64:
+				return reduceKernel(r, f64, join), nil
+			case columns != nil && r.outer():
+				return columns(r), nil
 			}
-			return reduceKernel(in[0].Shape, axes, f64), nil
+			return reduceKernel(r, f32, join), nil
 		},
 		Flops: func(_ Type, in []Type) int { return in[0].Size() },
 	}
 }
 
-// reduceKernel gathers each result's elements by strides. f reduces n elements a stride apart, or, over several
-// separate axes, elements gathered into one row.
-func reduceKernel[T Float](shape, axes []int, f func(x []T, n, stride int) float64) Kernel {
+// reducedAxes is the memory layout of a reduction, neighbouring axes joined.
+type reducedAxes struct {
+	sizes, strides    []int // kept axes, outermost first
+	results, elements int   // kept positions; reduced ones of each
+	offsets           []int // of the reduced axes but the innermost one
+	n, stride         int   // the innermost reduced axis
+}
+
+func newReducedAxes(shape, axes []int) reducedAxes {
 	st := contiguous(shape)
-	var keepSize, keepStride, redSize, redStride []int
+	var r reducedAxes
+	var sizes, strides []int // reduced axes
 	for i, d := range shape {
-		sizes, strides := &keepSize, &keepStride
-		if slices.Contains(axes, i) {
-			sizes, strides = &redSize, &redStride
-		}
-		if last := len(*sizes) - 1; last >= 0 && (*strides)[last] == d*st[i] {
-			(*sizes)[last] *= d
-			(*strides)[last] = st[i]
+		if d == 1 {
 			continue
 		}
-		*sizes, *strides = append(*sizes, d), append(*strides, st[i])
+		a, b := &r.sizes, &r.strides
+		if slices.Contains(axes, i) {
+			a, b = &sizes, &strides
+		}
+		if last := len(*a) - 1; last >= 0 && (*b)[last] == d*st[i] {
+			(*a)[last] *= d
+			(*b)[last] = st[i]
+			continue
+		}
+		*a, *b = append(*a, d), append(*b, st[i])
 	}
-	results, elements := sizeOf(keepSize), sizeOf(redSize)
-	index := make([]int, len(keepSize))
-	var row []T
-	var gather *stridedCopy
-	n, stride := elements, 1
-	if len(redSize) == 1 {
-		stride = redStride[0]
+	r.results, r.elements = sizeOf(r.sizes), sizeOf(sizes)
+	r.offsets, r.n, r.stride = []int{0}, 1, 1
+	if r.elements == 0 {
+		r.n = 0
+		return r
 	}
-	if len(redSize) > 1 {
-		row = make([]T, elements)
-		gather = newStridedCopy(redSize, contiguous(redSize), 0, redStride, 0)
+	if last := len(sizes) - 1; last >= 0 {
+		r.n, r.stride = sizes[last], strides[last]
+		for a, size := range sizes[:last] {
+			longer := make([]int, 0, len(r.offsets)*size)
+			for _, o := range r.offsets {
+				for i := range size {
+					longer = append(longer, o+i*strides[a])
+				}
+			}
+			r.offsets = longer
+		}
+	}
+	return r
+}
+
+// outer says whether the innermost axis stays.
+func (r *reducedAxes) outer() bool {
+	last := len(r.sizes) - 1
+	return r.results > 0 && r.elements > 0 && last >= 0 && r.strides[last] == 1
+}
+
+// at is where the elements of result i start.
+func (r *reducedAxes) at(i int) int {
+	offset := 0
+	for a := len(r.sizes) - 1; a >= 0; a-- {
+		offset += i % r.sizes[a] * r.strides[a]
+		i /= r.sizes[a]
+	}
+	return offset
+}
+
+// A reduceTask computes several results in each task, or cuts each result into parts, which are joined in order.
+type reduceTask[T Float] struct {
+	reducedAxes
+	f      reducer[T]
+	each   int       // results of a task
+	cuts   int       // parts of a result, if more than 1
+	runs   int       // whole runs of a part, or 0: each run is cut
+	parts  []float64 // values of all parts
+	out, x []T
+}
+
+func reduceKernel[T Float](r reducedAxes, f reducer[T], join func(a, b float64) float64) Kernel {
+	t := &reduceTask[T]{reducedAxes: r, f: f, each: max(1, piece/max(1, r.elements)), cuts: 1}
+	if r.elements >= 2*piece {
+		t.runs, t.cuts = piece/r.n, len(r.offsets)*pieces(r.n)
+		if t.runs > 0 {
+			t.cuts = (len(r.offsets) + t.runs - 1) / t.runs
+		}
+		t.parts = make([]float64, r.results*t.cuts)
 	}
 	return func(out *Array, in []*Array) error {
-		o, x := Data[T](out), Data[T](in[0])
-		at := 0
-		for i := range results {
-			if elements == 0 {
-				o[i] = T(f(nil, 0, 1))
-				continue
+		t.out, t.x = Data[T](out), Data[T](in[0])
+		if t.cuts == 1 {
+			kernel.Parallel(t, (r.results+t.each-1)/t.each)
+			return nil
+		}
+		kernel.Parallel(t, len(t.parts))
+		for i := range t.out {
+			v := t.parts[i*t.cuts]
+			for _, p := range t.parts[i*t.cuts+1 : (i+1)*t.cuts] {
+				v = join(v, p)
 			}
-			if gather != nil {
-				runCopy(gather, row, x[at:])
-				o[i] = T(f(row, n, 1))
-			} else {
-				o[i] = T(f(x[at:], n, stride))
-			}
-			for a := len(index) - 1; a >= 0; a-- {
-				index[a]++
-				at += keepStride[a]
-				if index[a] < keepSize[a] {
-					break
-				}
-				at -= keepStride[a] * keepSize[a]
-				index[a] = 0
-			}
+			t.out[i] = T(v)
 		}
 		return nil
 	}
 }
 
+// Run does task i.
+func (t *reduceTask[T]) Run(_, i int) {
+	if t.cuts == 1 {
+		for j := i * t.each; j < min((i+1)*t.each, t.results); j++ {
+			if t.n == 0 {
+				t.out[j] = T(t.f(nil, nil, 0, 1))
+			} else {
+				t.out[j] = T(t.f(t.x[t.at(j):], t.offsets, t.n, t.stride))
+			}
+		}
+		return
+	}
+	x, part := t.x[t.at(i/t.cuts):], i%t.cuts
+	if t.runs > 0 {
+		t.parts[i] = t.f(x, t.offsets[part*t.runs:min((part+1)*t.runs, len(t.offsets))], t.n, t.stride)
+		return
+	}
+	run, from := part/pieces(t.n), part%pieces(t.n)*piece
+	t.parts[i] = t.f(x[from*t.stride:], t.offsets[run:run+1], min(piece, t.n-from), t.stride)
+}
+
+// A columnTask adds rows of kept elements: sums over outer axes in float32. A task takes some rows of some columns; the
+// sums of different rows are added in order.
+type columnTask struct {
+	reducedAxes
+	columns int // the innermost kept axis
+	rows    int // reduced positions
+	width   int // columns of a task
+	height  int // rows of a task
+	blocks  int // tasks side by side
+	cuts    int // tasks below each other
+	each    int // outer kept positions of a task, if it takes all rows and columns
+	room    int // of the sums of a task
+	sums    []float64
+	out, x  []float32
+}
+
+func columnSums(r reducedAxes) Kernel {
+	columns := r.sizes[len(r.sizes)-1]
+	t := &columnTask{reducedAxes: r, columns: columns, rows: r.elements, width: min(columns, 512), each: 1}
+	t.height = min(t.rows, piece/t.width)
+	t.blocks, t.cuts = (columns+t.width-1)/t.width, (t.rows+t.height-1)/t.height
+	outer := r.results / columns
+	if t.blocks == 1 && t.cuts == 1 {
+		t.each = max(1, piece/(t.rows*columns))
+	}
+	tasks := (outer + t.each - 1) / t.each * t.blocks * t.cuts
+	t.room = (t.width + 15) / 16 * 16
+	t.sums = make([]float64, tasks*t.room)
+	return func(out *Array, in []*Array) error {
+		t.out, t.x = out.Float32s(), in[0].Float32s()
+		kernel.Parallel(t, tasks)
+		if t.cuts > 1 {
+			t.join()
+		}
+		return nil
+	}
+}
+
+// Run does task i.
+func (t *columnTask) Run(_, i int) {
+	cut, block, outer := i%t.cuts, i/t.cuts%t.blocks, i/t.cuts/t.blocks*t.each
+	sums, column := t.sums[i*t.room:(i+1)*t.room], block*t.width
+	width := min(t.width, t.columns-column)
+	for o := outer; o < min(outer+t.each, t.results/t.columns); o++ {
+		clear(sums)
+		x := t.x[t.at(o*t.columns)+column:]
+		for row, to := cut*t.height, min((cut+1)*t.height, t.rows); row < to; {
+			in := row % t.n
+			rows := min(t.n-in, to-row)
+			kernel.AddRows32(sums, x[t.offsets[row/t.n]+in*t.stride:], rows, t.stride, width)
+			row += rows
+		}
+		if t.cuts == 1 {
+			for j, v := range sums[:width] {
+				t.out[o*t.columns+column+j] = float32(v)
+			}
+		}
+	}
+}
+
+// join adds the sums of tasks below each other.
+func (t *columnTask) join() {
+	for i := 0; i < len(t.sums); i += t.cuts * t.room {
+		block := i / t.room / t.cuts
+		first := t.sums[i : i+t.room]
+		for c := 1; c < t.cuts; c++ {
+			for j, v := range t.sums[i+c*t.room : i+(c+1)*t.room] {
+				first[j] += v
+			}
+		}
+		column := block % t.blocks * t.width
+		out := t.out[block/t.blocks*t.columns+column:]
+		for j, v := range first[:min(t.width, t.columns-column)] {
+			out[j] = float32(v)
+		}
+	}
+}
+
 func sumOp(axes []int) *Primitive {
-	p := reduction("sum", axes, sumRun[float32], sumRun[float64])
+	p := reduction("sum", axes, sum32, sumRuns[float64], plus64, columnSums)
 	p.VJP = func(y, dy *Node, x []*Node) []*Node {
 		s := ShapeOf(x[0])
 		return []*Node{broadcastTo(KeepDims(dy, s, axes...), s)}
@@ -175,16 +330,31 @@ func sumOp(axes []int) *Primitive {
 	return p
 }
 
-func sumRun[T Float](x []T, n, stride int) float64 {
+func plus64(a, b float64) float64 { return a + b }
+
+func sum32(x []float32, offsets []int, n, stride int) float64 {
+	if stride != 1 {
+		return sumRuns(x, offsets, n, stride)
+	}
 	var s float64
-	for i := range n {
-		s += float64(x[i*stride])
+	for _, o := range offsets {
+		s += kernel.Sum32(x[o : o+n])
+	}
+	return s
+}
+
+func sumRuns[T Float](x []T, offsets []int, n, stride int) float64 {
+	var s float64
+	for _, o := range offsets {
+		for i := range n {
+			s += float64(x[o+i*stride])
+		}
 	}
 	return s
 }
 
 func maxOp(axes []int) *Primitive {
-	p := reduction("max", axes, maxRun[float32], maxRun[float64])
+	p := reduction("max", axes, max32, maxRuns[float64], maximum, nil)
 	weights := func(x, y *Node) *Node {
 		s := ShapeOf(x)
 		hit := Equal(x, broadcastTo(KeepDims(y, s, axes...), s))
@@ -197,21 +367,35 @@ func maxOp(axes []int) *Primitive {
 	return p
 }
 
-func maxRun[T Float](x []T, n, stride int) float64 {
-	m := math.Inf(-1)
-	for i := range n {
-		v := float64(x[i*stride])
-		if v > m {
-			m = v
-		} else if v != v {
-			return v
-		}
+func max32(x []float32, offsets []int, n, stride int) float64 {
+	if stride != 1 {
+		return maxRuns(x, offsets, n, stride)
 	}
-	return m
+	most := kernel.Max32(nil)
+	for _, o := range offsets {
+		most = max(most, kernel.Max32(x[o:o+n]))
+	}
+	return float64(most)
+}
+
+func maxRuns[T Float](x []T, offsets []int, n, stride int) float64 {
+	most := math.Inf(-1)
+	for _, o := range offsets {
+		most = max(most, maxRun(x[o:], n, stride))
+	}
+	return most
+}
+
+func maxRun[T Float](x []T, n, stride int) float64 {
+	most := T(math.Inf(-1))
+	for i := range n {
+		most = max(most, x[i*stride])
+	}
+	return float64(most)
 }
 
 func logSumExpOp(axes []int) *Primitive {
-	p := reduction("logsumexp", axes, logSumExpRun[float32], logSumExpRun[float64])
+	p := reduction("logsumexp", axes, logSumExp32, logSumExpRuns[float64], logAddExp, nil)
 	// The weights e^x/sum(e^x) are formed from differences to the maximum: exp(x - y) would lose digits to large x.
 	weights := func(x *Node) *Node {
 		s := ShapeOf(x)
@@ -228,16 +412,38 @@ func logSumExpOp(axes []int) *Primitive {
 	return p
 }
 
-func logSumExpRun[T Float](x []T, n, stride int) float64 {
-	m := maxRun(x, n, stride)
+func logSumExp32(x []float32, offsets []int, n, stride int) float64 {
+	if stride != 1 || len(offsets) != 1 {
+		return logSumExpRuns(x, offsets, n, stride)
+	}
+	return kernel.LogSumExp32(x[offsets[0] : offsets[0]+n])
+}
+
+func logSumExpRuns[T Float](x []T, offsets []int, n, stride int) float64 {
+	m := maxRuns(x, offsets, n, stride)
 	if math.IsInf(m, 0) || m != m {
 		return m
 	}
 	var s float64
-	for i := range n {
-		s += math.Exp(float64(x[i*stride]) - m)
+	for _, o := range offsets {
+		for i := range n {
+			s += math.Exp(float64(x[o+i*stride]) - m)
+		}
 	}
 	return m + math.Log(s)
+}
+
+// Softmax is e^x normalised to sum 1 along an axis.
+func Softmax(x *Node, axis int) *Node {
+	return Apply(softmaxOp(axisOf("softmax", x, axis)), x)
+}
+
+func softmaxOp(axis int) *Primitive {
+	d := func(y, t *Node) *Node { return Mul(y, Sub(t, KeepDims(Sum(Mul(y, t), axis), ShapeOf(y), axis))) }
+	p := alongAxis("softmax", axis, kernel.Softmax32, softmaxRun[float32], softmaxRun[float64])
+	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{d(y, dy)} }
+	p.JVP = func(y *Node, x, dx []*Node) *Node { return d(y, dx[0]) }
+	return p
 }
 
 // LogSoftmax is x - logsumexp(x) along an axis, exact also for large x.
@@ -247,46 +453,86 @@ func LogSoftmax(x *Node, axis int) *Node {
 
 func logSoftmaxOp(axis int) *Primitive {
 	sum := func(x *Node) *Node { return KeepDims(Sum(x, axis), ShapeOf(x), axis) }
+	p := alongAxis("log_softmax", axis, kernel.LogSoftmax32, logSoftmaxRun[float32], logSoftmaxRun[float64])
+	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{Sub(dy, Mul(Exp(y), sum(dy)))} }
+	p.JVP = func(y *Node, x, dx []*Node) *Node { return Sub(dx[0], sum(Mul(Exp(y), dx[0]))) }
+	return p
+}
+
+// alongAxis makes the primitive called name that computes each run of elements along an axis from the same run of its
+// operand; rows is the kernel for contiguous runs of float32.
+func alongAxis(name string, axis int, rows func(out, x []float32), f32 func(out, x []float32, n, stride int),
+	f64 func(out, x []float64, n, stride int)) *Primitive {
 	return &Primitive{
-		Name:  "log_softmax",
+		Name:  name,
 		Attrs: axis,
-		Type:  func(in []Type) (Type, error) { return in[0], needFloat("log_softmax", in) },
+		Type:  func(in []Type) (Type, error) { return in[0], needFloat(name, in) },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			outer, n, inner := around(in[0].Shape, axis)
-			if out.DType == Float32 {
-				return logSoftmaxKernel[float32](outer, n, inner), nil
+			_, n, inner := around(in[0].Shape, axis)
+			switch {
+			case out.DType == Float64:
+				return axisKernel(n, inner, f64), nil
+			case inner == 1:
+				return axisKernel(n, inner, func(out, x []float32, n, _ int) { rows(out[:n], x[:n]) }), nil
 			}
-			return logSoftmaxKernel[float64](outer, n, inner), nil
+			return axisKernel(n, inner, f32), nil
 		},
-		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Sub(dy, Mul(Exp(y), sum(dy)))} },
-		JVP:   func(y *Node, x, dx []*Node) *Node { return Sub(dx[0], sum(Mul(Exp(y), dx[0]))) },
 		Flops: func(_ Type, in []Type) int { return 5 * in[0].Size() },
 	}
 }
 
-func logSoftmaxKernel[T Float](outer, n, inner int) Kernel {
+// An axisTask computes several runs of n elements, inner apart, in each task.
+type axisTask[T Float] struct {
+	run            func(out, x []T, n, stride int)
+	n, inner, each int
+	out, x         []T
+}
+
+func axisKernel[T Float](n, inner int, run func(out, x []T, n, stride int)) Kernel {
+	t := &axisTask[T]{run: run, n: n, inner: inner, each: max(1, piece/max(1, n))}
 	return func(out *Array, in []*Array) error {
-		o, x := Data[T](out), Data[T](in[0])
-		for i := range outer {
-			for l := range inner {
-				from := i*n*inner + l
-				m := maxRun(x[from:], n, inner)
-				var s float64
-				for j := range n {
-					s += math.Exp(float64(x[from+j*inner]) - m)
-				}
-				s = math.Log(s)
-				for j := range n {
-					o[from+j*inner] = T(float64(x[from+j*inner]) - m - s)
-				}
-			}
+		t.out, t.x = Data[T](out), Data[T](in[0])
+		if len(t.out) > 0 {
+			kernel.Parallel(t, (len(t.out)/n+t.each-1)/t.each)
 		}
 		return nil
 	}
 }
 
+// Run does task i.
+func (t *axisTask[T]) Run(_, i int) {
+	for j := i * t.each; j < min((i+1)*t.each, len(t.out)/t.n); j++ {
+		at := j/t.inner*t.n*t.inner + j%t.inner
+		t.run(t.out[at:], t.x[at:], t.n, t.inner)
+	}
+}
+
+func softmaxRun[T Float](out, x []T, n, stride int) {
+	most, sum := maximumAndSum(x, n, stride)
+	for i := range n {
+		out[i*stride] = T(math.Exp(float64(x[i*stride])-most) / sum)
+	}
+}
+
+func logSoftmaxRun[T Float](out, x []T, n, stride int) {
+	most, sum := maximumAndSum(x, n, stride)
+	log := math.Log(sum)
+	for i := range n {
+		out[i*stride] = T(float64(x[i*stride]) - most - log)
+	}
+}
+
+// maximumAndSum gives the largest element and the sum of e^(x - largest).
+func maximumAndSum[T Float](x []T, n, stride int) (most, sum float64) {
+	most = maxRun(x, n, stride)
+	for i := range n {
+		sum += math.Exp(float64(x[i*stride]) - most)
+	}
+	return most, sum
+}
+
 func prodOp(axes []int) *Primitive {
-	p := reduction("prod", axes, prodRun[float32], prodRun[float64])
+	p := reduction("prod", axes, prodRuns[float32], prodRuns[float64], func(a, b float64) float64 { return a * b }, nil)
 	// The product of all other factors is the product of those before and those after, which needs no division.
 	others := func(x *Node) *Node {
 		s := ShapeOf(x)
@@ -337,10 +583,12 @@ func prodOp(axes []int) *Primitive {
 	return p
 }
 
-func prodRun[T Float](x []T, n, stride int) float64 {
+func prodRuns[T Float](x []T, offsets []int, n, stride int) float64 {
 	p := 1.0
-	for i := range n {
-		p *= float64(x[i*stride])
+	for _, o := range offsets {
+		for i := range n {
+			p *= float64(x[o+i*stride])
+		}
 	}
 	return p
 }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/harpe-ml/harpe/graph/internal/kernel"
 )
 
 // Random primitives. Each depends on the program's clock (seed and step), so it is a pure function, repeats bit for
@@ -80,11 +82,11 @@ type sampleAttrs struct {
 }
 
 func uniformOp(dtype DType, stream string, shape []int) *Primitive {
-	return sampleOp("uniform", dtype, stream, shape, fillUniform[float32], fillUniform[float64])
+	return sampleOp("uniform", dtype, stream, shape, fillUniform32, fillUniform)
 }
 
 func normalOp(dtype DType, stream string, shape []int) *Primitive {
-	return sampleOp("normal", dtype, stream, shape, fillNormal[float32], fillNormal[float64])
+	return sampleOp("normal", dtype, stream, shape, fillNormal32, fillNormal)
 }
 
 func exponentialOp(dtype DType, stream string, shape []int) *Primitive {
@@ -99,7 +101,7 @@ func rademacherOp(dtype DType, stream string, shape []int) *Primitive {
 	return sampleOp("rademacher", dtype, stream, shape, fillRademacher[float32], fillRademacher[float64])
 }
 
-func sampleOp(name string, dtype DType, streamName string, shape []int, f32 func(stream, []float32), f64 func(stream, []float64)) *Primitive {
+func sampleOp(name string, dtype DType, streamName string, shape []int, f32 filler[float32], f64 filler[float64]) *Primitive {
 	shape = slices.Clone(shape)
 	hash := hashName(streamName)
 	return &Primitive{
@@ -112,20 +114,41 @@ func sampleOp(name string, dtype DType, streamName string, shape []int, f32 func
 			return Type{dtype, shape}, nil
 		},
 		Kernel: func(out Type, in []Type) (Kernel, error) {
+			switch dtype {
+			case Float32:
+				return sampleKernel(hash, f32), nil
+			case Float64:
+				return sampleKernel(hash, f64), nil
+			}
 			return func(out *Array, in []*Array) error {
-				s := clockStream(in[0], hash)
-				switch dtype {
-				case Float32:
-					f32(s, out.Float32s())
-				case Float64:
-					f64(s, out.Float64s())
-				default:
-					fillPermutation(s, out.Ints())
-				}
+				fillPermutation(clockStream(in[0], hash), out.Ints())
 				return nil
 			}, nil
 		},
 	}
+}
+
+// A filler writes numbers first, first+1, ... of a stream; first is a multiple of 128.
+type filler[T Float] = func(s stream, first int, dst []T)
+
+type sampleTask[T Float] struct {
+	fill   filler[T]
+	stream stream
+	dst    []T
+}
+
+func sampleKernel[T Float](name uint64, fill filler[T]) Kernel {
+	t := &sampleTask[T]{fill: fill}
+	return func(out *Array, in []*Array) error {
+		t.stream, t.dst = clockStream(in[0], name), Data[T](out)
+		kernel.Parallel(t, pieces(len(t.dst)))
+		return nil
+	}
+}
+
+// Run does task i.
+func (t *sampleTask[T]) Run(_, i int) {
+	t.fill(t.stream, i*piece, t.dst[i*piece:min((i+1)*piece, len(t.dst))])
 }
 
 // clockStream is the stream of the given name at the program's seed and step.
@@ -135,13 +158,13 @@ func clockStream(clock *Array, name uint64) stream {
 }
 
 // fillInverse draws by the inverse of a distribution function.
-func fillInverse[T Float](quantile func(u float64) float64) func(stream, []T) {
-	return func(s stream, dst []T) {
+func fillInverse[T Float](quantile func(u float64) float64) filler[T] {
+	return func(s stream, first int, dst []T) {
 		for i := 0; i < len(dst); i += 4 {
-			a, b, c, d := s.four(uint64(i / 4))
+			a, b, c, d := s.four(uint64(first+i) / 4)
 			for j, w := range [4]uint32{a, b, c, d} {
 				if i+j < len(dst) {
-					dst[i+j] = T(quantile(unit(w)))
+					dst[i+j] = T(quantile(kernel.Unit(w)))
 				}
 			}
 		}
@@ -153,9 +176,9 @@ func exponential(u float64) float64 { return -math.Log(u) }
 func gumbel(u float64) float64 { return -math.Log(-math.Log(u)) }
 
 // fillRademacher takes one bit for each number.
-func fillRademacher[T Float](s stream, dst []T) {
+func fillRademacher[T Float](s stream, first int, dst []T) {
 	for i := 0; i < len(dst); i += 128 {
-		a, b, c, d := s.four(uint64(i / 128))
+		a, b, c, d := s.four(uint64(first+i) / 128)
 		for j, w := range [4]uint32{a, b, c, d} {
 			at := min(i+32*j, len(dst))
 			for k := range dst[at:min(at+32, len(dst))] {

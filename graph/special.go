@@ -9,6 +9,9 @@ import (
 // The special functions of the table that the standard library does not have.
 
 func lgamma(x float64) float64 {
+	if math.IsInf(x, 0) { // math.Lgamma(-Inf) is -Inf, C's lgamma +Inf
+		return math.Inf(1)
+	}
 	y, _ := math.Lgamma(x)
 	return y
 }
@@ -18,7 +21,7 @@ func lgamma(x float64) float64 {
 func digamma(x float64) float64 {
 	switch {
 	case x == 0:
-		return math.Inf(-1)
+		return math.Copysign(math.Inf(1), -x)
 	case x < 0 && x == math.Floor(x):
 		return math.NaN()
 	case x < 0:
@@ -41,11 +44,8 @@ func polygammaOp(n int) *Primitive {
 		switch {
 		case x != x || math.IsInf(x, -1):
 			return math.NaN()
-		case x <= 0 && x == math.Floor(x): // a pole; of odd order one with two signs
-			if n%2 == 0 {
-				return math.NaN()
-			}
-			return math.Inf(1)
+		case x <= 0 && x == math.Floor(x):
+			return math.Inf(int(sign)) // the limit from above
 		}
 		return sign * math.Gamma(float64(n+1)) * mathext.Zeta(float64(n+1), x)
 	}

@@ -52,6 +52,8 @@ var specialUnary = map[string]func(x *graph.Node) *graph.Node{
 	"rsqrt": graph.Rsqrt, "reciprocal": graph.Reciprocal, "square": graph.Square, "sin": graph.Sin, "cos": graph.Cos,
 	"tan": graph.Tan, "tanh": graph.Tanh, "atanh": graph.Atanh, "sigmoid": graph.Sigmoid, "softplus": graph.Softplus,
 	"erf": graph.Erf, "abs": graph.Abs, "sign": graph.Sign, "floor": graph.Floor, "round": graph.Round, "relu": graph.ReLU,
+	"asin": graph.Asin, "acos": graph.Acos, "atan": graph.Atan, "sinh": graph.Sinh, "cosh": graph.Cosh, "asinh": graph.Asinh,
+	"acosh": graph.Acosh, "erfc": graph.Erfc, "lgamma": graph.Lgamma, "digamma": graph.Digamma, "softsign": graph.Softsign,
 	"leaky_relu": func(x *graph.Node) *graph.Node { return graph.LeakyReLU(x, 0.1) },
 	"elu":        func(x *graph.Node) *graph.Node { return graph.ELU(x, 1) },
 	"selu":       graph.SELU, "gelu": graph.GELU, "gelu_tanh": graph.GELUTanh, "silu": graph.SiLU, "mish": graph.Mish,
@@ -72,6 +74,7 @@ var specialBinary = map[string]func(a, b *graph.Node) *graph.Node{
 	"add": graph.Add, "sub": graph.Sub, "mul": graph.Mul, "div": graph.Div, "pow": graph.Pow, "maximum": graph.Maximum,
 	"minimum": graph.Minimum, "equal": graph.Equal, "not_equal": graph.NotEqual, "less": graph.Less,
 	"less_equal": graph.LessEqual, "greater": graph.Greater, "greater_equal": graph.GreaterEqual,
+	"atan2": graph.Atan2, "logaddexp": graph.LogAddExp,
 }
 
 func alongLast(f func(x *graph.Node, axes ...int) *graph.Node) func(x *graph.Node) *graph.Node {
@@ -139,9 +142,13 @@ var specialShapes = map[string]func(x []*graph.Node) *graph.Node{
 	},
 }
 
-// specialDifferences lists what is not PyTorch's on purpose: NaN stays NaN, hardswish(-Inf) is its limit, and the second
-// derivative at a kink is that of the side the first one is taken from.
+// specialDifferences lists what is not PyTorch's on purpose: NaN stays NaN, hardswish(-Inf) is its limit, the second
+// derivative at a kink is that of the side the first one is taken from, and poles are poles (PyTorch has 1e25 to 1e32 for
+// the second derivative of lgamma there, and one sign for a pole with two).
 var specialDifferences = []string{
+	"lgamma: reverse over reverse at [-10000]", "lgamma: reverse over reverse at [-100]", "lgamma: reverse over reverse at [-3]", "lgamma: reverse over reverse at [-1]",
+	"lgamma: forward over forward at [-10000]", "lgamma: forward over forward at [-100]", "lgamma: forward over forward at [-3]", "lgamma: forward over forward at [-1]",
+	"digamma: reverse over reverse at [-0]", "digamma: reverse over reverse at [0]", "digamma: forward over forward at [-0]", "digamma: forward over forward at [0]",
 	"sign: value at [NaN]",
 	"hardswish: value at [-Inf]", "hardswish: reverse over reverse at [-3]", "hardswish: forward over forward at [-3]",
 	"elu: reverse over reverse at [0]", "elu: forward over forward at [0]", "elu: reverse over reverse at [-0]", "elu: forward over forward at [-0]",

@@ -48,11 +48,11 @@ func (e extent) setAxis(a *plot.Axis, logarithmic bool) {
 	a.Min, a.Max = e.low, e.high
 }
 
-// linearTicks are about five multiples of 1, 2 or 5 times a power of ten.
+// linearTicks are two to seven multiples of 1, 2 or 5 times a power of ten.
 type linearTicks struct{}
 
 func (linearTicks) Ticks(low, high float64) []plot.Tick {
-	step := niceStep((high - low) / 5)
+	step := niceStep((high - low) / 6)
 	first := math.Ceil(low/step - 1e-9)
 	var ticks []plot.Tick
 	for k := first; k*step <= high+1e-9*step && len(ticks) < 20; k++ {

@@ -11,10 +11,14 @@ import (
 )
 
 // formula translates LaTeX into MathML and into Unicode text on one line. LaTeX that cannot be read (an open brace, a
-// script without a base to stand on, too deep a nesting) is returned as it is, as code.
+// missing argument, too deep a nesting, more than maxFormula bytes) is returned as it is, as code.
 func formula(latex string, display bool) (mathML, plain string) {
 	p := &latexParser{src: latex, display: display}
-	content, err := p.sequence("")
+	var content term
+	err := errors.New("too long")
+	if len(latex) <= maxFormula {
+		content, err = p.sequence("")
+	}
 	if err != nil {
 		return "<code>" + html.EscapeString(strings.TrimSpace(latex)) + "</code>", strings.TrimSpace(latex)
 	}
@@ -52,7 +56,10 @@ func (t term) factor() string {
 	return "(" + strings.TrimSpace(t.plain) + ")"
 }
 
-const maxFormulaDepth = 50
+const (
+	maxFormula      = 4096 // bytes
+	maxFormulaDepth = 50
+)
 
 type latexParser struct {
 	src     string
@@ -138,7 +145,7 @@ func join(a, b string) string {
 	if strings.HasSuffix(a, " ") {
 		return a + strings.TrimLeft(b, " ")
 	}
-	if ambiguous.MatchString(a) && (unicode.IsLetter(first) || unicode.IsDigit(first)) || strings.ContainsRune("∑∏∫∮⋃⋂", first) && last != utf8.RuneError {
+	if ambiguous.MatchString(a[max(0, len(a)-40):]) && (unicode.IsLetter(first) || unicode.IsDigit(first)) || strings.ContainsRune("∑∏∫∮⋃⋂", first) && last != utf8.RuneError {
 		return a + " " + b
 	}
 	if endsInWord(a) && (unicode.IsLetter(first) || unicode.IsDigit(first)) || startsWithWord(b) && (unicode.IsLetter(last) || unicode.IsDigit(last)) {

@@ -39,7 +39,7 @@ func (p *Page) htmlFile() []byte {
 func (p *Page) status() string {
 	var b strings.Builder
 	if !p.closed {
-		b.WriteString("<p class=\"status unfinished\">Unfinished: the program is still running, or was stopped.</p>\n")
+		b.WriteString("<p class=\"status unfinished\">Unfinished: still running, or stopped</p>\n")
 	}
 	switch {
 	case len(p.failed) > 0:

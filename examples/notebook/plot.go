@@ -411,8 +411,8 @@ func barLabel(b Bar) string {
 	return number4(b.Value)
 }
 
-func number4(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
-func number2(v float64) string { return strconv.FormatFloat(v, 'g', 2, 64) }
+func number4(v float64) string { return minus(strconv.FormatFloat(v, 'g', 4, 64)) }
+func number2(v float64) string { return minus(strconv.FormatFloat(v, 'g', 2, 64)) }
 
 // barPlotter draws horizontal bars from 0.
 type barPlotter struct{ ends plotter.XYs }

@@ -235,7 +235,7 @@ func TestTickLabels(t *testing.T) {
 	}{
 		{linearTicks{}, 0, 1, "0 0.2 0.4 0.6 0.8 1.0"},
 		{linearTicks{}, -10, 35, "−10 0 10 20 30"},
-		{linearTicks{}, 0, 3e-6, "0 1e−6 2e−6 3e−6"},
+		{linearTicks{}, 0, 3e-6, "0 5e−7 1.0e−6 1.5e−6 2.0e−6 2.5e−6 3.0e−6"},
 		{linearTicks{}, 0, 2.5e7, "0 5e6 1.0e7 1.5e7 2.0e7 2.5e7"},
 		{logTicks{}, 0.01, 20, "0.01 0.1 1 10"},
 		{logTicks{}, 1, 30, "1 2 5 10 20"},
@@ -262,7 +262,7 @@ func TestSummary(t *testing.T) {
 		{Plot{Title: "T", X: "epoch", Y: "loss", Lines: []Line{{Name: "a", Y: []float64{0, 1, 2, 3, 4, 5, 6, 7, 8}}, {Name: "bb", Y: []float64{8, nan, 0}}}},
 			"T (loss against epoch)\n  a   ▁▂▃▄▅▆▇██  0 → 8\n  bb  █ ▁  8 → 0\n"},
 		{Plot{LogY: true, Lines: []Line{{Y: []float64{1, 10, 100}}}}, "Plot\n    ▁▅█  1 → 100\n"},
-		{Plot{Points: []Points{{Name: "p", X: []float64{1, 2, nan}, Y: []float64{5, -5, 1}}}}, "Plot\n  p  2 points, x 1 … 2, y -5 … 5\n"},
+		{Plot{Points: []Points{{Name: "p", X: []float64{1, 2, nan}, Y: []float64{5, -5, 1}}}}, "Plot\n  p  2 points, x 1 … 2, y −5 … 5\n"},
 		{Plot{Y: "v", Bars: []Bar{{"a", 40, 0}, {"b", 20.5, 1}, {"c", 0, 0}}},
 			"Plot (v)\n  a  " + strings.Repeat("█", 40) + " 40\n  b  " + strings.Repeat("█", 20) + "▌ 20.5 ± 1\n  c   0\n"},
 	} {

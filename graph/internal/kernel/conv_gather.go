@@ -109,9 +109,8 @@ type gather struct {
 // weightPacker is the task that packs W, tile by tile.
 type weightPacker struct{ g *gather }
 
-const (
-	panelsBytes = 1 << 18 // of packed columns, a task's share of the second-level cache
-)
+// panelsBytes is a task's share of the second-level cache for packed columns.
+const panelsBytes = 1 << 18
 
 func (g *gather) plan(direct bool) {
 	s := g.set

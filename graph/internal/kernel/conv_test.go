@@ -137,6 +137,7 @@ func TestConv2DWinograd(t *testing.T) {
 		{Batch: 1, InChannels: 32, Height: 14, Width: 67, OutChannels: 48, PadBefore: [2]int{0, 3}, PadAfter: [2]int{2, 1}},
 		{Batch: 7, InChannels: 256, Height: 8, Width: 8, OutChannels: 32, PadBefore: one, PadAfter: one},
 		{Batch: 5, InChannels: 32, Height: 63, Width: 64, OutChannels: 32, PadBefore: one, PadAfter: one}, // two rounds of the weight gradient
+		{Batch: 27, InChannels: 400, Height: 4, Width: 3, OutChannels: 336, PadBefore: one, PadAfter: one},
 	} {
 		p.Kernel = [2]int{3, 3}
 		g := p.prepare()

@@ -13,15 +13,17 @@ type winograd struct {
 	*gather
 	tiling
 	tileReader
-	block  int // tiles a task
-	split  int // panels of rows a task
-	panels int // of rows
-	flip   bool
+	block  int  // tiles a task
+	split  int  // panels of rows a task
+	panels int  // of rows
+	flip   bool // the taps fall
+	local  bool // a task transforms the weights it needs, instead of all being transformed once
 
 	component int // bytes of a component of the transformed weights
-	offM      int // scratch: products, input pixels, output pixels
+	offM      int // scratch: products, input pixels, output pixels, a panel's transformed weights
 	offX      int
 	offY      int
+	offU      int
 	scratch   int
 	transform winogradWeights
 }
@@ -36,8 +38,9 @@ const (
 	winogradError = 40
 
 	winogradChannels = 16      // channels and rows are multiples of this, and at least twice this
-	winogradLargest  = 1 << 17 // most channels times rows: more transformed weights do not fit the cache
+	winogradLargest  = 1 << 17 // most channels times rows whose transformed weights fit the cache; above, one block must do
 	winogradTiles    = 24      // fewest tiles
+	winogradBlock    = 48      // most tiles a task
 	winogradBytes    = 1 << 20 // of the transformed tiles of a task
 	weightChannels   = 16      // a winogradWeights task
 
@@ -61,18 +64,32 @@ func (g *gather) planWinograd() *winograd {
 	if w.tiles < winogradTiles || w.wasteful(g.images*g.gridH*g.gridW) {
 		return nil
 	}
-	w.block = even(w.tiles, max(min(winogradBytes/(components*w.line), 4*s.mr)/s.mr, 1)*s.mr, s.mr)
+	if c*m > winogradLargest {
+		if w.tiles > winogradBlock {
+			return nil
+		}
+		w.local = true
+	}
+	w.block = even(w.tiles, max(min(winogradBytes/(components*w.line), winogradBlock)/s.mr, 1)*s.mr, s.mr)
 	w.panels = ceilDiv(m, s.nr)
+	w.component = w.panels*c*s.nr*s.size + spread
+	if w.local {
+		w.block = w.tiles
+		w.component = c*s.nr*s.size + spread
+	}
 	w.split = w.panels
 	if blocks := ceilDiv(w.tiles, w.block); blocks < wantTasks/4 {
 		w.split = ceilDiv(w.panels*blocks, wantTasks/4)
 	}
-	w.component = w.panels*c*s.nr*s.size + spread
 	w.offM = components * (w.block*w.line + spread)
 	w.offX = w.offM + components*(w.block*s.nr*s.size+spread)
 	widest := min(w.block, w.tilesX)
 	w.offY = w.offX + w.bytes(widest)
-	w.scratch = w.offY + 16*widest*s.nr*s.size
+	w.offU = w.offY + 16*widest*s.nr*s.size
+	w.scratch = w.offU
+	if w.local {
+		w.scratch += components * w.component
+	}
 	w.transform.w = w
 	return w
 }
@@ -93,23 +110,35 @@ func (p *patches) suitsWinograd(channels, rows int) bool {
 			return false
 		}
 	}
-	return channels%winogradChannels == 0 && rows%winogradChannels == 0 &&
-		min(channels, rows) >= 2*winogradChannels && channels*rows <= winogradLargest
+	return channels%winogradChannels == 0 && rows%winogradChannels == 0 && min(channels, rows) >= 2*winogradChannels
 }
 
 // wasteful tells whether the tiles stand out so far over the outputs that less than half of the work would be saved.
 func (t *tiling) wasteful(outputs int) bool { return t.tiles*components*2 > outputs*9 }
 
 func (w *winograd) run() {
+	tasks := ceilDiv(w.tiles, w.block) * ceilDiv(w.panels, w.split)
+	if w.local {
+		Parallel(w, tasks)
+		return
+	}
 	w.packed = getScratch(components * w.component)
 	Parallel(&w.transform, w.panels*ceilDiv(w.srcChannels, weightChannels))
-	Parallel(w, ceilDiv(w.tiles, w.block)*ceilDiv(w.panels, w.split))
+	Parallel(w, tasks)
 	putScratch(w.packed)
 }
 
 // Run transforms weights: U[component][panel][channel][row of the panel].
 func (t *winogradWeights) Run(_, index int) {
 	w := t.w
+	chunks := ceilDiv(w.srcChannels, weightChannels)
+	panel, c0 := index/chunks, index%chunks*weightChannels
+	w.weights(w.packed.at(panel*w.srcChannels*w.set.nr*w.set.size), panel, c0, min(c0+weightChannels, w.srcChannels))
+}
+
+// weights transforms the weights of channels c0..c1-1 of a panel of rows to u[channel][row], components w.component bytes
+// apart.
+func (w *winograd) weights(u unsafe.Pointer, panel, c0, c1 int) {
 	s := w.set
 	mem := getScratch(9 * s.lanes * s.size)
 	defer putScratch(mem)
@@ -117,18 +146,15 @@ func (t *winogradWeights) Run(_, index int) {
 	if w.flip {
 		first, step = 8*step, -step
 	}
-	chunks := ceilDiv(w.srcChannels, weightChannels)
-	panel := index / chunks
-	c0 := index % chunks * weightChannels
-	for c := c0; c < min(c0+weightChannels, w.srcChannels); c++ {
-		to := panel*w.srcChannels + c
-		for r := panel * s.nr; r < min(panel*s.nr+s.nr, w.m); r += s.lanes {
-			from, lds := (r*w.srcChannels+c)*9, w.srcChannels*9
+	row0 := panel * s.nr
+	for c := c0; c < c1; c++ {
+		for r := 0; r < min(s.nr, w.m-row0); r += s.lanes {
+			from, lds := ((row0+r)*w.srcChannels+c)*9, w.srcChannels*9
 			if w.gather.transpose {
-				from, lds = (c*w.m+r)*9, 9
+				from, lds = (c*w.m+row0+r)*9, 9
 			}
 			s.trans(mem.at(0), s.lanes*s.size, unsafe.Add(w.weight, from*s.size), lds*s.size, s.lanes, 9)
-			s.winogradWeight(w.packed.at((to*s.nr+r%s.nr)*s.size), w.component, mem.at(first), step)
+			s.winogradWeight(unsafe.Add(u, (c*s.nr+r)*s.size), w.component, mem.at(first), step)
 		}
 	}
 }
@@ -221,8 +247,13 @@ func (w *winograd) Run(_, index int) {
 	first := index % splits * w.split
 	for panel := first; panel < min(first+w.split, w.panels); panel++ {
 		vectors := min(w.m-panel*s.nr, s.nr) / s.lanes
+		packed, offset := w.packed, panel*w.srcChannels*width
+		if w.local {
+			packed, offset = mem, w.offU
+			w.weights(mem.at(offset), panel, 0, w.srcChannels)
+		}
 		for k := range components {
-			u := w.packed.at(k*w.component + panel*w.srcChannels*width)
+			u := packed.at(offset + k*w.component)
 			for i := 0; i < t1-t0; i += s.mr {
 				micro := s.micro[(vectors-1)*s.mr+min(s.mr, t1-t0-i)-1]
 				micro(w.srcChannels, mem.at(k*stepV+i*w.line), w.line, s.size, u, width, mem.at(w.offM+k*stepM+i*width), width, nil, s.lanes, 0)

@@ -162,7 +162,8 @@ func operand(name string, batch, rows, cols int, trans bool, stride, ld, size in
 }
 
 // Block sizes in elements. A task's packed panels, (maxMC + maxNC) x maxKC elements, fit a core's second-level cache;
-// a task of fewer than smallTask multiply-adds is not worth a hand-over to another core.
+// a task of fewer than smallTask multiply-adds is not worth a hand-over to another core, and smaller blocks than smallBlock
+// elements spend too much on packing.
 const (
 	maxMC      = 192
 	maxNC      = 384
