@@ -44,7 +44,25 @@ func (t Type) IsFloat() bool { return t.DType == Float32 || t.DType == Float64 }
 func (t Type) Equal(u Type) bool { return t.DType == u.DType && slices.Equal(t.Shape, u.Shape) }
 
 // String is like "float32 [128 784]".
-func (t Type) String() string { return fmt.Sprintf("%v %v", t.DType, t.Shape) }
+func (t Type) String() string {
+	if t.DType.Type == nil {
+		return fmt.Sprintf("no dtype %v", t.Shape)
+	}
+	return fmt.Sprintf("%v %v", t.DType, t.Shape)
+}
+
+// check refuses a type that no array can have, as an argument of an op.
+func (t Type) check(op, arg string) *Error {
+	if !t.IsFloat() && t.DType != Int {
+		return fail(op, arg, "float32, float64 or int", t)
+	}
+	for _, d := range t.Shape {
+		if d < 0 {
+			return fail(op, arg, "sizes of at least 0", t)
+		}
+	}
+	return nil
+}
 
 func sizeOf(shape []int) int {
 	n := 1
@@ -60,18 +78,19 @@ type Array struct {
 	data any // []float32, []float64 or []int
 }
 
-// NewArray makes an array of zeros.
+// NewArray makes an array of zeros. It panics with an *Error for another dtype than the three or a negative size.
 func NewArray(dtype DType, shape ...int) *Array {
 	t := Type{dtype, slices.Clone(shape)}
+	if err := t.check("array", "type"); err != nil {
+		panic(err)
+	}
 	switch dtype {
 	case Float32:
 		return &Array{t, make([]float32, t.Size())}
 	case Float64:
 		return &Array{t, make([]float64, t.Size())}
-	case Int:
-		return &Array{t, make([]int, t.Size())}
 	}
-	panic(fail("array", "dtype", "float32, float64 or int", dtype))
+	return &Array{t, make([]int, t.Size())}
 }
 
 // ArrayOf makes an array that shares data. It panics with an *Error if the shape does not hold len(data) elements.

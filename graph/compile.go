@@ -23,6 +23,7 @@ import (
 type Program struct {
 	instructions []instruction
 	arrays       map[*Node]*Array    // inputs and outputs
+	inputs       map[*Node]*Array    // leaves without a value of their own
 	views        map[*Array][]*Array // of inputs
 	clock        *Array
 	stats        Stats
@@ -67,7 +68,6 @@ func (g *Graph) Compile(outputs ...*Node) (p *Program, err error) {
 
 type compiler struct {
 	g        *Graph
-	order    []*Node
 	same     map[*Node]*Node // every node to the first that computes the same
 	constant map[*Node]bool  // depends on no leaf
 	array    map[*Node]*Array
@@ -120,7 +120,7 @@ func (c *compiler) operands(n *Node) []*Node {
 }
 
 func (c *compiler) program(outputs []*Node) (*Program, error) {
-	p := &Program{arrays: map[*Node]*Array{}, views: map[*Array][]*Array{}}
+	p := &Program{arrays: map[*Node]*Array{}, inputs: map[*Node]*Array{}, views: map[*Array][]*Array{}}
 	roots := make([]*Node, len(outputs))
 	for i, n := range outputs {
 		roots[i] = c.same[n]
@@ -171,6 +171,7 @@ func (c *compiler) leaves(p *Program, order []*Node) error {
 			c.array[n] = a
 		default:
 			c.array[n] = NewArray(n.Dtype(), ShapeOf(n)...)
+			p.inputs[n] = c.array[n]
 		}
 		p.arrays[n] = c.array[n]
 	}
@@ -495,9 +496,12 @@ func (p *Program) Uses(n *Node) bool { return p.arrays[n] != nil }
 // Bind makes the program read an input from a, such as another program's output, without a copy. The types must be
 // equal. The binding holds until the next one.
 func (p *Program) Bind(input *Node, a *Array) error {
-	in := p.arrays[input]
-	if in == nil || input.Op() != nil {
+	in := p.inputs[input]
+	if in == nil {
 		return fail("bind", "input", "an input of the program", input)
+	}
+	if a == nil {
+		return fail("bind", input.Name(), in.Type, "nil")
 	}
 	if !in.Type.Equal(a.Type) {
 		return fail("bind", input.Name(), in.Type, a.Type)
@@ -534,14 +538,35 @@ func (p *Program) Run() error {
 	return nil
 }
 
-// FirstNonFinite runs the program once more and returns an error that names the first node with a value that is not
-// finite, or nil if all are.
+// FirstNonFinite runs the program once more to find out why its outputs are not finite: the error names the first node
+// that became NaN, and the first that became infinite before it from finite operands; parameters and inputs are named
+// as such. Infinite values that do no harm, as in a mask, are no error; nil means that all outputs are finite.
 func (p *Program) FirstNonFinite() error {
+	var infinite error
+	found := func(nan bool, err error) error {
+		if !nan {
+			if infinite == nil {
+				infinite = err
+			}
+			return nil
+		}
+		if infinite != nil {
+			return errors.Wrapf(err, "%v; then", infinite)
+		}
+		return err
+	}
 	for i := range p.instructions {
 		in := &p.instructions[i]
+		clean := true
 		for j, a := range in.in {
-			if k, ok := nonFinite(a); ok && operands(in.node)[j].Op() == nil {
-				return errors.Errorf("%s %v: element %d is %v", operands(in.node)[j].Name(), a.Type, k, a.At(k))
+			k, nan, ok := nonFinite(a)
+			clean = clean && !ok
+			leaf := viewed(operands(in.node)[j])
+			if !ok || leaf.Op() != nil {
+				continue
+			}
+			if err := found(nan, errors.Errorf("%s %v: element %d is %v", leaf.Name(), TypeOf(leaf), k, a.At(k))); err != nil {
+				return err
 			}
 		}
 		if in.prim == assignOp {
@@ -550,25 +575,46 @@ func (p *Program) FirstNonFinite() error {
 		if err := in.kernel(in.out, in.in); err != nil {
 			return p.failed(in, err)
 		}
-		if k, ok := nonFinite(in.out); ok {
+		if k, nan, ok := nonFinite(in.out); ok && (nan || clean) {
 			e := fail(in.prim.Name, "result "+label(in.node), "finite numbers", fmt.Sprintf("%v at element %d", in.out.At(k), k))
 			e.Operands = describe(operands(in.node))
-			return e
+			if err := found(nan, e); err != nil {
+				return err
+			}
+		}
+	}
+	for n, a := range p.arrays {
+		if _, _, ok := nonFinite(a); ok && n.Op() != nil {
+			return infinite
 		}
 	}
 	return nil
 }
 
-func nonFinite(a *Array) (int, bool) {
+// viewed is the node whose elements n shows: n itself, or what n is a view of.
+func viewed(n *Node) *Node {
+	for {
+		p := primitiveOf(n)
+		if p == nil || !p.View {
+			return n
+		}
+		n = operands(n)[0]
+	}
+}
+
+// nonFinite finds the first NaN of an array, else its first infinite element.
+func nonFinite(a *Array) (at int, nan, ok bool) {
 	if !a.IsFloat() {
-		return 0, false
+		return 0, false, false
 	}
 	for i := range a.Size() {
-		if v := a.At(i); v-v != 0 {
-			return i, true
+		if v := a.At(i); v != v {
+			return i, true, true
+		} else if v-v != 0 && !ok {
+			at, ok = i, true
 		}
 	}
-	return 0, false
+	return at, false, ok
 }
 
 func (p *Program) failed(in *instruction, err error) error {

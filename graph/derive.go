@@ -26,6 +26,9 @@ func Grad(loss *Node, wrt ...*Node) []*Node {
 // variable of x. It costs about as much as computing y twice more, and needs y's intermediate values.
 func VJP(y, dy, x []*Node) []*Node {
 	checkPairs("vjp", "cotangent", y, dy)
+	if slices.Contains(x, nil) {
+		panic(fail("vjp", "variables", "nodes", "nil"))
+	}
 	order := active(y, x)
 	sum := map[*Node]*Node{}
 	add := func(n, d *Node) {
@@ -88,17 +91,17 @@ func VJP(y, dy, x []*Node) []*Node {
 }
 
 // JVP is forward mode: the derivative of each result of y along the tangents dx of the variables x. It needs no
-// stored values: a program that computes y and its tangent keeps about one layer of both at a time.
+// stored values: a program that computes y and its tangent keeps about one layer of both at a time. A variable that is
+// computed from another one moves with it, beside its own tangent; so VJP, its transpose, counts both ways too.
 func JVP(y, x, dx []*Node) []*Node {
 	checkPairs("jvp", "tangent", x, dx)
 	tangent := map[*Node]*Node{}
-	given := map[*Node]bool{}
 	for i, n := range x {
-		tangent[n], given[n] = plus(tangent[n], dx[i]), true
+		tangent[n] = plus(tangent[n], dx[i])
 	}
 	for _, n := range active(y, x) {
 		p := primitiveOf(n)
-		if given[n] || p == nil || p.JVP == nil {
+		if p == nil || p.JVP == nil {
 			continue
 		}
 		args := operands(n)
@@ -116,7 +119,7 @@ func JVP(y, x, dx []*Node) []*Node {
 			panic(fail("jvp", "tangent of "+label(n), TypeOf(n), TypeOf(t)))
 		}
 		if t != nil {
-			tangent[n] = t
+			tangent[n] = plus(tangent[n], t)
 		}
 	}
 	out := make([]*Node, len(y))
@@ -134,6 +137,9 @@ func checkPairs(op, what string, n, d []*Node) {
 		panic(fail(op, what+"s", fmt.Sprintf("%d nodes", len(n)), len(d)))
 	}
 	for i := range n {
+		if n[i] == nil || d[i] == nil {
+			panic(fail(op, fmt.Sprintf("%s %d", what, i), "a node and its "+what, "nil"))
+		}
 		if !TypeOf(n[i]).IsFloat() || !TypeOf(n[i]).Equal(TypeOf(d[i])) {
 			panic(fail(op, fmt.Sprintf("%s %d", what, i), TypeOf(n[i]), TypeOf(d[i])))
 		}

@@ -36,6 +36,7 @@ type Graph struct {
 	Params *Params
 
 	params  map[string]*Node
+	leaves  map[string]bool // the names of all leaves
 	owner   map[*Node]*Param
 	inputs  []*Node
 	clock   *Node
@@ -59,7 +60,7 @@ func Build(params *Params, model func(s *Scope)) (g *Graph, err error) {
 	if params == nil {
 		params = &Params{}
 	}
-	g = &Graph{ExprGraph: gorgonia.NewGraph(), Params: params, params: map[string]*Node{}, owner: map[*Node]*Param{}}
+	g = &Graph{ExprGraph: gorgonia.NewGraph(), Params: params, params: map[string]*Node{}, leaves: map[string]bool{}, owner: map[*Node]*Param{}}
 	defer rescue(&err)
 	model(g.Scope())
 	return g, nil
@@ -128,8 +129,15 @@ func ancestors(of []*Node) map[*Node]bool {
 	return seen
 }
 
-// input makes a leaf. Gorgonia merges leaves of equal names, so a name must be new in its graph.
-func (g *Graph) leaf(name string, t Type, value *Array) *Node {
+// leaf makes a leaf. Gorgonia merges leaves of equal names, so a name must be new in its graph.
+func (g *Graph) leaf(op, name string, t Type, value *Array) *Node {
+	if err := t.check(op, name); err != nil {
+		panic(err)
+	}
+	if g.leaves[name] {
+		panic(fail(op, "name", "a name that is new in the graph", name))
+	}
+	g.leaves[name] = true
 	opts := []gorgonia.NodeConsOpt{gorgonia.WithName(name), gorgonia.WithShape(t.Shape...)}
 	if value != nil && value.Size() > 0 {
 		opts = append(opts, gorgonia.WithValue(value.Dense()))

@@ -87,6 +87,10 @@ func apply(g *gorgonia.ExprGraph, p *Primitive, x []*Node) *Node {
 		e.Operands = describe(x)
 		panic(e)
 	}
+	if err := t.check(p.Name, "result"); err != nil {
+		err.Operands = describe(x)
+		panic(err)
+	}
 	return gorgonia.NewUniqueNode(gorgonia.WithType(nodeType(t)), gorgonia.WithOp(newInstance(p, x)),
 		gorgonia.WithChildren(x), gorgonia.In(g), gorgonia.WithShape(t.Shape...))
 }
@@ -99,10 +103,17 @@ func nodeType(t Type) hm.Type {
 }
 
 // TypeOf is the element type and the shape of a node.
-func TypeOf(n *Node) Type { return Type{n.Dtype(), []int(n.Shape())} }
+func TypeOf(n *Node) Type { return Type{needNode(n).Dtype(), []int(n.Shape())} }
 
 // ShapeOf is the shape of a node.
-func ShapeOf(n *Node) []int { return []int(n.Shape()) }
+func ShapeOf(n *Node) []int { return []int(needNode(n).Shape()) }
+
+func needNode(n *Node) *Node {
+	if n == nil {
+		panic(fail("graph", "node", "a node", "nil"))
+	}
+	return n
+}
 
 func typesOf(x []*Node) []Type {
 	t := make([]Type, len(x))

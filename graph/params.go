@@ -54,7 +54,7 @@ func (p *Params) Get(name string) *Param { return p.byName[name] }
 
 // Add puts a new tensor at the end of the store; it is an error if the name is taken or empty.
 func (p *Params) Add(q *Param) error {
-	if q.Name == "" || q.Value == nil {
+	if q == nil || q.Name == "" || q.Value == nil {
 		return errors.New("params: a parameter needs a name and a value")
 	}
 	if p.byName[q.Name] != nil {
@@ -100,6 +100,9 @@ func (p *Params) param(name string, t Type, init Init, state bool) *Param {
 		if !q.Value.Type.Equal(t) {
 			panic(fail("param", name, t, q.Value.Type))
 		}
+		if q.State != state {
+			panic(fail("param", name, kinds[state], kinds[q.State]))
+		}
 		return q
 	}
 	q := &Param{Name: name, Value: NewArray(t.DType, t.Shape...), State: state}
@@ -109,3 +112,5 @@ func (p *Params) param(name string, t Type, init Init, state bool) *Param {
 	}
 	return q
 }
+
+var kinds = map[bool]string{false: "a trained parameter", true: "a state"}

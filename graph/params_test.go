@@ -101,6 +101,10 @@ func TestParamsCloneAndCopy(t *testing.T) {
 	if err := p.CopyFrom(c); err != nil || p.Get("w").Value.At(0) != 42 {
 		t.Errorf("want 42, got %v, %v", p.Get("w").Value, err)
 	}
+	c.Get("w").Value.Set(0, 41)
+	if p.Get("w").Value.At(0) != 42 {
+		t.Error("after CopyFrom the stores share memory")
+	}
 	other := func(name string, shape ...int) *graph.Params {
 		o := &graph.Params{}
 		o.Add(&graph.Param{Name: "w", Value: graph.ArrayOf([]float64{1, 1}, 2)})

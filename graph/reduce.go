@@ -176,9 +176,12 @@ func (r *reducedAxes) outer() bool {
 // at is where the elements of result i start.
 func (r *reducedAxes) at(i int) int {
 	offset := 0
-	for a := len(r.sizes) - 1; a >= 0; a-- {
+	for a := len(r.sizes) - 1; a > 0; a-- {
 		offset += i % r.sizes[a] * r.strides[a]
 		i /= r.sizes[a]
+	}
+	if len(r.sizes) > 0 {
+		offset += i * r.strides[0]
 	}
 	return offset
 }

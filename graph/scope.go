@@ -2,7 +2,6 @@ package graph
 
 import (
 	"fmt"
-	"slices"
 )
 
 // Scope is where model code stands while it builds: the graph, the prefix of parameter names, and whether the model
@@ -73,22 +72,21 @@ func (s *Scope) State(name string, init Init, shape ...int) *Node {
 
 func (s *Scope) param(name string, init Init, shape []int, state bool) *Node {
 	name = s.Name(name)
-	if slices.ContainsFunc(shape, func(d int) bool { return d < 0 }) {
-		panic(fail("param", name, "sizes of at least 0", shape))
+	if err := (Type{s.DType(), shape}).check("param", name); err != nil {
+		panic(err)
 	}
 	p := s.g.Params.param(name, Type{s.DType(), shape}, init, state)
 	if n := s.g.params[name]; n != nil {
 		return n
 	}
-	n := s.g.leaf("param/"+name, p.Value.Type, p.Value)
+	n := s.g.leaf("param", "param/"+name, p.Value.Type, p.Value)
 	s.g.params[name], s.g.owner[n] = n, p
 	return n
 }
 
 // Update registers that the state takes this value at the end of each run of a program compiled with Graph.Updates.
 func (s *Scope) Update(state, value *Node) {
-	p := s.g.Param(state)
-	if p == nil {
+	if s.g.Param(needNode(state)) == nil {
 		panic(fail("update", "state", "a node made by Scope.State or Scope.Param", label(state)))
 	}
 	of := value
@@ -105,12 +103,7 @@ func (s *Scope) Update(state, value *Node) {
 // in the graph.
 func (s *Scope) Input(name string, dtype DType, shape ...int) *Node {
 	name = s.Name(name)
-	for _, n := range s.g.inputs {
-		if n.Name() == name {
-			panic(fail("input", "name", "a name that is new in the graph", name))
-		}
-	}
-	n := s.g.leaf(name, Type{dtype, shape}, nil)
+	n := s.g.leaf("input", name, Type{dtype, shape}, nil)
 	s.g.inputs = append(s.g.inputs, n)
 	return n
 }
@@ -124,7 +117,7 @@ func (s *Scope) Block(name string, x *Node, f func(s *Scope, x *Node) *Node) *No
 	t.block = len(s.g.blocks)
 	b := &Block{Name: s.Name(name), In: x}
 	s.g.blocks = append(s.g.blocks, b)
-	b.Out = f(&t, x)
+	b.Out = needNode(f(&t, x))
 	return b.Out
 }
 
@@ -150,7 +143,7 @@ const clockName = "harpe/clock"
 // clockNode is the input every random op depends on: seed and step, set by the program.
 func (g *Graph) clockNode() *Node {
 	if g.clock == nil {
-		g.clock = g.leaf(clockName, Type{Int, []int{2}}, ArrayOf([]int{int(g.Params.Seed), 0}, 2))
+		g.clock = g.leaf("clock", clockName, Type{Int, []int{2}}, ArrayOf([]int{int(g.Params.Seed), 0}, 2))
 	}
 	return g.clock
 }

@@ -46,7 +46,7 @@ func constant(g *gorgonia.ExprGraph, dtype DType, v float64, shape ...int) *Node
 }
 
 // Const is a scalar constant in the graph and of the type of like.
-func Const(like *Node, v float64) *Node { return constant(like.Graph(), like.Dtype(), v) }
+func Const(like *Node, v float64) *Node { return constant(needNode(like).Graph(), like.Dtype(), v) }
 
 // Fill is a node of the type and shape of like with v in every element.
 func Fill(like *Node, v float64) *Node {
@@ -55,6 +55,9 @@ func Fill(like *Node, v float64) *Node {
 
 // Literal is a constant array in the graph of like. The array is shared, not copied.
 func Literal(like *Node, value *Array) *Node {
+	if value == nil {
+		panic(fail("literal", "value", "an array", "nil"))
+	}
 	return apply(like.Graph(), &Primitive{
 		Name:  "literal",
 		Attrs: fmt.Sprintf("@%p", value),
@@ -70,8 +73,7 @@ func Reshape(x *Node, shape ...int) *Node {
 	shape = slices.Clone(shape)
 	size := TypeOf(x).Size()
 	if i := slices.Index(shape, -1); i >= 0 {
-		shape[i] = 1
-		if rest := sizeOf(shape); rest > 0 && size%rest == 0 {
+		if rest := -sizeOf(shape); rest > 0 && size%rest == 0 {
 			shape[i] = size / rest
 		}
 	}
@@ -89,7 +91,7 @@ func reshapeOp(shape []int) *Primitive {
 		Type: func(in []Type) (Type, error) {
 			for _, d := range shape {
 				if d < 0 {
-					return Type{}, fail("reshape", "shape", "sizes of at least 0, at most one -1", shape)
+					return Type{}, fail("reshape", "shape", fmt.Sprintf("a shape of %d elements, at most one size -1", in[0].Size()), shape)
 				}
 			}
 			if in[0].Size() != sizeOf(shape) {
@@ -630,6 +632,9 @@ func alongKernel[T float32 | float64 | int](outer, n, m, inner int, put bool) Ke
 // OneHot is 1 at each index along a new last axis and 0 elsewhere, in the floating-point type dtype. An index outside
 // [0, classes) gives a row of zeros.
 func OneHot(idx *Node, classes int, dtype DType) *Node {
+	if err := (Type{DType: dtype}).check("one_hot", "dtype"); err != nil {
+		panic(err)
+	}
 	return Apply(&Primitive{
 		Name:  "one_hot",
 		Attrs: fmt.Sprintf("{%d %v}", classes, dtype),
@@ -659,7 +664,10 @@ func OneHot(idx *Node, classes int, dtype DType) *Node {
 // Cast converts elements to another type. From float to float the derivative passes; to Int it does not, and a value
 // that is not finite is an error of the run; other values are truncated towards 0.
 func Cast(x *Node, dtype DType) *Node {
-	if x.Dtype() == dtype {
+	if err := (Type{DType: dtype}).check("cast", "dtype"); err != nil {
+		panic(err)
+	}
+	if TypeOf(x).DType == dtype {
 		return x
 	}
 	return Apply(castOp(dtype), x)

@@ -262,7 +262,7 @@ func TestMistakesAreTypedErrors(t *testing.T) {
 		"argmax of nothing":  {func(s *graph.Scope) { graph.ArgMax(s.Input("a", f32, 2, 0), 1) }, "argmax", "at least one", "[2 0]"},
 		"cumsum axis":        {func(s *graph.Scope) { graph.CumSum(s.Input("a", f32, 2), 1) }, "cumsum", "-1 to 0", "1"},
 		"softmax axis":       {func(s *graph.Scope) { graph.Softmax(s.Input("a", f32, 2), 1) }, "softmax", "-1 to 0", "1"},
-		"reshape":            {func(s *graph.Scope) { graph.Reshape(s.Input("a", f32, 2, 3), 4, -1) }, "reshape", "6 elements", "[4 1]"},
+		"reshape":            {func(s *graph.Scope) { graph.Reshape(s.Input("a", f32, 2, 3), 4, -1) }, "reshape", "6 elements", "[4 -1]"},
 		"reshape twice -1":   {func(s *graph.Scope) { graph.Reshape(s.Input("a", f32, 2, 3), -1, -1) }, "reshape", "-1", "-1"},
 		"transpose":          {func(s *graph.Scope) { graph.Transpose(s.Input("a", f32, 2, 3), 0, 0) }, "transpose", "permutation of 2", "[0 0]"},
 		"transpose long":     {func(s *graph.Scope) { graph.Transpose(s.Input("a", f32, 2, 3), 0, 1, 2) }, "transpose", "permutation of 2", "[0 1 2]"},

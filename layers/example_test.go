@@ -36,7 +36,33 @@ func ExampleSequential() {
 	// dense1/bias [10]
 }
 
-// A layer of one's own: a struct, or a function.
+// Highway mixes its input with a dense layer of it, by a trained gate: a layer of one's own.
+type Highway struct{ Depth int }
+
+func (h Highway) Apply(s *graph.Scope, x *graph.Node) *graph.Node {
+	units := graph.ShapeOf(x)[1]
+	for range h.Depth {
+		gate := layers.Dense{Units: units, Activation: layers.Sigmoid{}}.Apply(s, x)
+		body := layers.Dense{Units: units, Activation: layers.ReLU{}}.Apply(s, x)
+		x = graph.Add(graph.Mul(gate, body), graph.Mul(graph.OneMinus(gate), x))
+	}
+	return x
+}
+
+// A model of one's own is a layer like any other.
+func ExampleLayer() {
+	model := layers.Sequential{layers.Dense{Units: 16}, Highway{Depth: 2}, layers.Dense{Units: 3}}
+	var y *graph.Node
+	g, err := graph.Build(nil, func(s *graph.Scope) { y = model.Apply(s, s.Input("x", graph.Float32, 8, 4)) })
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(graph.ShapeOf(y), g.Params.Count(), "parameters in", len(g.Blocks()), "blocks")
+	// Output: [8 3] 1219 parameters in 3 blocks
+}
+
+// A layer of one's own as a function.
 func ExampleFunc() {
 	film := layers.Func("film", func(s *graph.Scope, x *graph.Node) *graph.Node {
 		c := graph.ShapeOf(x)[1]

@@ -366,7 +366,7 @@ func TestErrors(t *testing.T) {
 		{Dropout{P: 1}, []int{2}, "dropout", "p"},
 		{Residual{}, []int{2}, "residual", "Body"},
 		{Residual{Body: Dense{Units: 2}}, []int{2, 3}, "residual", "shortcut"},
-		{Sequential{Flatten{}, Softmax{Axis: 2}}, []int{2, 3}, "log_softmax", "axis"},
+		{Sequential{Flatten{}, Softmax{Axis: 2}}, []int{2, 3}, "softmax", "axis"},
 	} {
 		t.Run(fmt.Sprintf("%T %v", c.layer, c.shape), func(t *testing.T) {
 			_, _, _, err := build(c.layer, graph.Float32, c.shape...)

@@ -7,11 +7,10 @@ import (
 )
 
 func init() {
-	const paper = "A. Mao et al. 2023, 2304.07288"
 	Register(
 		Entry{Name: "sum-exponential", Objective: SumExponential,
 			Summary: "comp-sum loss of tau 0: the sum of the exponentials of the margins",
-			Formula: "1/p_y - 1", Paper: "J. Weston, C. Watkins 1998; " + paper, Use: "clean labels; wants clipped gradients"},
+			Formula: "1/p_y - 1", Paper: "A. Mao et al. 2023, 2304.07288", Use: "clean labels; wants clipped gradients"},
 		Entry{Name: "gce", Objective: GCE,
 			Summary: "generalised cross-entropy, the comp-sum loss of tau 1.7, between cross-entropy and mae",
 			Formula: "(1 - p_y^0.7)/0.7", Paper: "Z. Zhang, M. Sabuncu 2018, 1805.07836", Use: "wrong labels"},

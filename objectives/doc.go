@@ -14,17 +14,51 @@
 // probability of the label, C the number of classes, d = x - y. A name is what ByName takes, unless the objective needs
 // more than an output and a target.
 //
-//	name             formula                                    paper                           when to use it
-//	bce-with-logits  -y log p - (1-y) log(1-p), p = sigmoid(x)  D. Cox 1958                     yes or no, several labels at once
-//	cross-entropy    -log p_y                                   J. Bridle 1990                  classes; the default
-//	focal            -(1-p_y)² log p_y                          T. Lin et al. 2017, 1708.02002  many easy examples, dense prediction
-//	hinge-embedding  x if y = 1, max(0, 1 - x) if y = -1        R. Hadsell et al. 2006          distances of pairs
-//	huber            d²/2 to |d| = 1, |d| - 1/2 beyond          P. Huber 1964                   regression with some outliers
-//	kl-div           Σ y (log y - x)                            S. Kullback, R. Leibler 1951    soft targets, distillation
-//	l1               |d|                                        P. Laplace 1774                 regression with outliers, medians
-//	mse              d²                                         A. Legendre 1805                regression; the default
-//	multi-margin     1/C Σ_{j≠y} max(0, 1 - x_y + x_j)          K. Crammer, Y. Singer 2001      margins rather than probabilities
-//	nll              -x_y                                       J. Bridle 1990                  outputs that are log-probabilities
-//	poisson-nll      e^x - y x                                  J. Nelder, R. Wedderburn 1972   counts
-//	smooth-l1        d²/2 to |d| = 1, |d| - 1/2 beyond          R. Girshick 2015, 1504.08083    boxes
+//	name                        formula                                                      paper                                       when to use it
+//	agce                        ((a + 1)^q - (a + p_y)^q)/q, a = q = 0.6                     X. Zhou et al. 2021, 2106.03110             wrong labels
+//	aldr-kl                     max_λ ldr-kl(λ) - a (λ - λ0)², a = α log C/(2 λ0)            D. Zhu et al. 2023, 2112.14869              wrong labels
+//	aul                         ((a - p_y)^q - (a - 1)^q)/q, a = 5.5, q = 3                  X. Zhou et al. 2021, 2106.03110             wrong labels
+//	bce-with-logits             -y log p - (1-y) log(1-p), p = sigmoid(x)                    D. Cox 1958                                 yes or no, several labels at once
+//	checkered                   -log (softmax(x_1) * ... * softmax(x_m))_y                   M. Achab 2023, 2309.15298                   classes like fields of a chequerboard, XOR, cycles
+//	crammer-singer              max(0, 1 + max_{j≠y} x_j - x_y)                              K. Crammer, Y. Singer 2001                  margins rather than probabilities
+//	cross-entropy               -log p_y                                                     J. Bridle 1990                              classes; the default
+//	focal                       -(1-p_y)² log p_y                                            T. Lin et al. 2017, 1708.02002              many easy examples, dense prediction
+//	gce                         (1 - p_y^0.7)/0.7                                            Z. Zhang, M. Sabuncu 2018, 1805.07836       wrong labels
+//	hinge-embedding             x if y = 1, max(0, 1 - x) if y = -1                          R. Hadsell et al. 2006                      distances of pairs
+//	huber                       d²/2 to |d| = 1, |d| - 1/2 beyond                            P. Huber 1964                               regression with some outliers
+//	jensen-shannon              JS_{π,1-π}(y, p)/Z, π = 1/2                                  E. Englesson, H. Azizpour 2021, 2105.04522  wrong labels
+//	kl-div                      Σ y (log y - x)                                              S. Kullback, R. Leibler 1951                soft targets, distillation
+//	l1                          |d|                                                          P. Laplace 1774                             regression with outliers, medians
+//	label-perturbation          bce(x, y or (1-2β) y + β)                                    J. Liu et al. 2023 (ICCV)                   dense yes or no, calibrated
+//	ldr-k                       1/K Σ_{k≤K} (x - x_y + c)_[k]                                D. Zhu et al. 2023, 2112.14869              errors among the first K count
+//	ldr-kl                      λ log 1/C Σ_k exp((x_k - x_y + c_k)/λ)                       D. Zhu et al. 2023, 2112.14869              wrong labels; with weight decay
+//	logit-clip                  -log p_y of x min(1, 1/|x|)                                  H. Wei et al. 2023, 2212.04055              wrong labels, with any loss
+//	mae                         1 - p_y                                                      A. Ghosh et al. 2017, 1712.09482            many wrong labels, few classes
+//	mse                         d²                                                           A. Legendre 1805                            regression; the default
+//	multi-margin                1/C Σ_{j≠y} max(0, 1 - x_y + x_j)                            K. Crammer, Y. Singer 2001                  margins rather than probabilities
+//	nce                         log p_y/Σ_k log p_k                                          X. Ma et al. 2020, 2006.13554               a part of other losses
+//	nce-agce                    nce + 4 agce, a = 6, q = 1.5                                 X. Zhou et al. 2021, 2106.03110             wrong labels
+//	nce-aul                     nce + 4 aul, a = 6.3, q = 1.5                                X. Zhou et al. 2021, 2106.03110             wrong labels
+//	nce-mae                     nce + 2 (1 - p_y)                                            X. Ma et al. 2020, 2006.13554               wrong labels
+//	nce-rce                     nce + rce                                                    X. Ma et al. 2020, 2006.13554               wrong labels
+//	nll                         -x_y                                                         J. Bridle 1990                              outputs that are log-probabilities
+//	odd-k-out                   -log softmax(Σ_{i in set} x_i)_pair                          L. Muttenthaler et al. 2023, 2307.02245     few examples, unbalanced classes, calibration
+//	phuber                      -log p_y, for p_y < 1/10 its tangent                         A. Menon et al. 2020 (ICLR)                 wrong labels
+//	poisson-nll                 e^x - y x                                                    J. Nelder, R. Wedderburn 1972               counts
+//	poly                        -log p_y + 1-p_y                                             Z. Leng et al. 2022, 2204.12511             surer predictions (Eps above 0) or less sure ones
+//	poly-drop                   Σ_{j≤2} (1-p_y)^j/j                                          L. Feng et al. 2020 (IJCAI)                 wrong labels
+//	poly-focal                  -(1-p_y)² log p_y + (1-p_y)³                                 Z. Leng et al. 2022, 2204.12511             many easy examples, dense prediction
+//	poly-sigmoid-focal          -(1-q)² log q + (1-q)³, q = y p + (1-y)(1-p)                 Z. Leng et al. 2022, 2204.12511             detection, several labels at once
+//	rce                         -log 1e-4 (1 - p_y)                                          Y. Wang et al. 2019, 1908.06112             a part of other losses
+//	rescaled-square             1/C [(x_y - 1)² + Σ_{j≠y} x_j²]                              L. Hui, M. Belkin 2020, 2006.07322          few classes
+//	robust-log                  l(1) - l(p_y) + 1/(C-1) Σ_{k≠y} l(p_k), l(p) = log(1+100p)   H. Kumar, P. Sastry 2018                    wrong labels
+//	sce                         -0.1 log p_y + 4 (1 - p_y)                                   Y. Wang et al. 2019, 1908.06112             wrong labels
+//	self-calibrating-bce        bce(x, (1-2αβ) y + αβ), α = 0.1, β = 0.5                     J. Liu et al. 2023 (ICCV)                   yes or no, calibrated
+//	smooth-adversarial          comp-sum + ν sup_{|x'-x|≤γ} |Δ(x') - Δ(x)|, Δ_j = x_y - x_j  A. Mao et al. 2023, 2304.07288              robustness to small changes of the input
+//	smooth-l1                   d²/2 to |d| = 1, |d| - 1/2 beyond                            R. Girshick 2015, 1504.08083                boxes
+//	spectral-decoupling         -log p_y + 0.1/2 Σ_k x_k²                                    M. Pezeshki et al. 2021, 2011.09468         spurious features; instead of weight decay
+//	spectral-decoupling-target  bce(x, y) + 0.1 (x - γ_y)²                                   M. Pezeshki et al. 2021, 2011.09468         spurious features in unbalanced groups
+//	squentropy                  -log p_y + 1/(C-1) Σ_{j≠y} x_j²                              L. Hui et al. 2023, 2302.03952              instead of cross-entropy, over-confident nets
+//	sum-exponential             1/p_y - 1                                                    A. Mao et al. 2023, 2304.07288              clean labels; wants clipped gradients
+//	weston-watkins              Σ_{j≠y} max(0, 1 + x_j - x_y)                                J. Weston, C. Watkins 1998                  margins rather than probabilities
 package objectives

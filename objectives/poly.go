@@ -14,7 +14,7 @@ func init() {
 			Formula: "-log p_y + 1-p_y", Paper: paper, Use: "surer predictions (Eps above 0) or less sure ones"},
 		Entry{Name: "poly-drop", Objective: PolyDrop,
 			Summary: "the first terms of the series of cross-entropy in 1-p_y, also called Taylor cross-entropy",
-			Formula: "Σ_{j≤2} (1-p_y)^j/j", Paper: "L. Feng et al. 2020 (IJCAI); " + paper, Use: "wrong labels"},
+			Formula: "Σ_{j≤2} (1-p_y)^j/j", Paper: "L. Feng et al. 2020 (IJCAI)", Use: "wrong labels"},
 		Entry{Name: "poly-focal", Objective: PolyFocal,
 			Summary: "focal loss with another weight for the first term of its series",
 			Formula: "-(1-p_y)² log p_y + (1-p_y)³", Paper: paper, Use: "many easy examples, dense prediction"},

@@ -7,15 +7,9 @@ import (
 )
 
 func init() {
-	const paper = "M. Achab 2023, 2309.15298"
-	Register(
-		Entry{Name: "smooth-xor", Objective: CheckeredOptions{Classes: 2}.Loss,
-			Summary: "checkered regression of two classes for an output of two columns for each plane",
-			Formula: "-log of the circular convolution of softmaxes", Paper: paper, Use: "XOR-like classes, cyclic preferences"},
-		Entry{Name: "checkered",
-			Summary: "cross-entropy of circularly convolved softmaxes, m planes for each class; CheckeredOptions.Loss",
-			Formula: "-log (softmax(x_1) * ... * softmax(x_m))_y", Paper: paper, Use: "classes like fields of a chequerboard"},
-	)
+	Register(Entry{Name: "checkered",
+		Summary: "cross-entropy of circularly convolved softmaxes, m planes for each class; CheckeredOptions.Loss",
+		Formula: "-log (softmax(x_1) * ... * softmax(x_m))_y", Paper: "M. Achab 2023, 2309.15298", Use: "classes like fields of a chequerboard, XOR, cycles"})
 }
 
 // SumLogConcave is -log Σ_s exp(-l_s) along an axis: the loss of a sum of log-concave functions with l_s = -log p_s (M.

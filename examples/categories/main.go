@@ -299,7 +299,7 @@ func apart(r *run, params *graph.Params) (most float64, err error) {
 func tellBits(page *notebook.Page) error {
 	page.Heading("The same on bits")
 	page.Text("Nothing in `Learner.Step` asks for real numbers. Over the integers modulo 2 addition is XOR, multiplication is " +
-		"AND, polynomials have formal derivatives, and all seven laws hold exactly. A circuit with a bit for each row of its " +
+		"AND, and polynomials have formal derivatives with the same chain rule. A circuit with a bit for each row of its " +
 		"truth table, $f(\\theta, x) = \\sum_k \\theta_k \\prod_i (x_i + k_i + 1)$, learns by *reverse derivative ascent*: it " +
 		"sees each row once.")
 	x2, x1 := Polynomial{{2}}, Polynomial{{1}}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/graph/compute"
 )
 
 // Adam scales a running mean of the gradient by a running mean of its square:
@@ -83,15 +84,35 @@ func moments(largest bool) []Slot {
 }
 
 func adamOf(u *Update, beta1, beta2, eps, l2, shrink float64) {
-	beta1, beta2, eps = or(beta1, 0.9), or(beta2, 0.999), or(eps, 1e-8)
-	if u.Value.DType == graph.Float32 {
-		adam[float32](u, beta1, beta2, eps, l2, shrink)
-	} else {
-		adam[float64](u, beta1, beta2, eps, l2, shrink)
+	n := adamNumbers{scale: u.GradScale, decay: l2, keep: 1 - shrink,
+		beta1: or(beta1, 0.9), beta2: or(beta2, 0.999), eps: or(eps, 1e-8)}
+	n.rate = u.LR / (1 - math.Pow(n.beta1, float64(u.Step)))
+	n.correct = 1 / math.Sqrt(1-math.Pow(n.beta2, float64(u.Step)))
+	switch {
+	case u.Value.DType == graph.Float64:
+		adam[float64](u, n)
+	case !adamVectors(u, n):
+		adam[float32](u, n)
 	}
 }
 
-func adam[T graph.Float](u *Update, beta1, beta2, epsilon, l2, shrink float64) {
+// adamNumbers are the factors of one step: p = keep p - rate m / (correct sqrt(v) + eps).
+type adamNumbers struct{ scale, decay, keep, beta1, beta2, rate, correct, eps float64 }
+
+// adamVectors makes the step with vector instructions, if this machine has them.
+func adamVectors(u *Update, n adamNumbers) bool {
+	var largest []float32
+	if len(u.Slots) == 3 {
+		largest = part[float32](u, u.Slots[2])
+	}
+	return compute.Adam(part[float32](u, u.Value), part[float32](u, u.Grad), part[float32](u, u.Slots[0]),
+		part[float32](u, u.Slots[1]), largest, compute.AdamStep{
+			Scale: float32(n.scale), Decay: float32(n.decay), Keep: float32(n.keep),
+			Beta1: float32(n.beta1), Rest1: float32(1 - n.beta1), Beta2: float32(n.beta2), Rest2: float32(1 - n.beta2),
+			Rate: float32(n.rate), Correct: float32(n.correct), Eps: float32(n.eps)})
+}
+
+func adam[T graph.Float](u *Update, n adamNumbers) {
 	p := part[T](u, u.Value)
 	grad := part[T](u, u.Grad)[:len(p)]
 	m, v := part[T](u, u.Slots[0])[:len(p)], part[T](u, u.Slots[1])[:len(p)]
@@ -100,10 +121,8 @@ func adam[T graph.Float](u *Update, beta1, beta2, epsilon, l2, shrink float64) {
 		largest = part[T](u, u.Slots[2])
 	}
 	largest = largest[:len(p)]
-	scale, decay, keep := T(u.GradScale), T(l2), T(1-shrink)
-	b1, c1, b2, c2, eps := T(beta1), T(1-beta1), T(beta2), T(1-beta2), T(epsilon)
-	rate := T(u.LR / (1 - math.Pow(beta1, float64(u.Step))))
-	correct := T(1 / math.Sqrt(1-math.Pow(beta2, float64(u.Step))))
+	scale, decay, keep, rate, correct, eps := T(n.scale), T(n.decay), T(n.keep), T(n.rate), T(n.correct), T(n.eps)
+	b1, c1, b2, c2 := T(n.beta1), T(1-n.beta1), T(n.beta2), T(1-n.beta2)
 	for i, x := range p {
 		g := scale*grad[i] + decay*x
 		mi := b1*m[i] + c1*g

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/graph/compute"
 )
 
 // Clip bounds the gradients before a step; 0 switches a bound off. Norm bounds the Euclidean norm n of all gradients
@@ -18,26 +19,26 @@ func GlobalNorm(grads []*graph.Array) float64 {
 	total := 0.0
 	for _, g := range grads {
 		if g.DType == graph.Float32 {
-			total += squares(graph.Data[float32](g))
+			total += compute.SumSquares(graph.Data[float32](g))
 		} else {
-			total += squares(graph.Data[float64](g))
+			total += squares(g.Float64s())
 		}
 	}
 	return math.Sqrt(total)
 }
 
 // squares is the sum of squares, in four interleaved sums so that an addition need not wait for the one before.
-func squares[T graph.Float](x []T) float64 {
+func squares(x []float64) float64 {
 	var a, b, c, d float64
 	for len(x) >= 4 {
-		a += float64(x[0]) * float64(x[0])
-		b += float64(x[1]) * float64(x[1])
-		c += float64(x[2]) * float64(x[2])
-		d += float64(x[3]) * float64(x[3])
+		a += x[0] * x[0]
+		b += x[1] * x[1]
+		c += x[2] * x[2]
+		d += x[3] * x[3]
 		x = x[4:]
 	}
 	for _, v := range x {
-		a += float64(v) * float64(v)
+		a += v * v
 	}
 	return (a + b) + (c + d)
 }

@@ -3,6 +3,7 @@ package optim
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -310,10 +311,39 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// TestThreads wants the bits of one range from a parameter that is updated in several ranges by 1, 2 and 3 threads.
+func TestThreads(t *testing.T) {
+	const n = 3*chunk + 77
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for name, o := range variants {
+		t.Run(name, func(t *testing.T) {
+			p := vector("p", graph.Float32, n)
+			start, whole := p.Value.Clone(), stepper(t, o, Options{}, p)
+			grad := graph.NewArray(graph.Float32, n)
+			for step := range 2 {
+				fill(grad, step)
+				u := whole.updates[0]
+				u.Grad, u.Step, u.LR, u.GradScale, u.Lo, u.Hi = grad, step+1, o.Rate(), 1, 0, n
+				o.Update(&u)
+			}
+			for _, threads := range []int{1, 2, 3} {
+				runtime.GOMAXPROCS(threads)
+				q := &graph.Param{Name: "p", Value: start.Clone()}
+				s := stepper(t, o, Options{}, q)
+				for step := range 2 {
+					fill(grad, step)
+					stepOnce(t, s, grad)
+				}
+				same(t, fmt.Sprint(threads, " threads"), p.Value, q.Value)
+			}
+		})
+	}
+}
+
 func TestStepAllocatesNothing(t *testing.T) {
 	options := Options{Schedule: Warmup{Steps: 2, Then: OneCycle{Steps: 50, Anneal: LinearAnneal}}, Clip: Clip{Norm: 1, Value: 0.5}}
 	for name, o := range variants {
-		for _, n := range []int{10, 1000} {
+		for _, n := range []int{10, 1000, 2*chunk + 1} {
 			p := vector("p", graph.Float32, n)
 			s := stepper(t, o, options, p)
 			grads := []*graph.Array{p.Value.Clone()}

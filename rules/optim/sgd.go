@@ -1,6 +1,9 @@
 package optim
 
-import "github.com/harpe-ml/harpe/graph"
+import (
+	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/graph/compute"
+)
 
 // SGD is stochastic gradient descent, with momentum if Momentum is not 0:
 //
@@ -50,17 +53,40 @@ func (o SGD) Check() error {
 
 // Update makes one step.
 func (o SGD) Update(u *Update) {
-	if u.Value.DType == graph.Float32 {
-		sgd[float32](o, u)
-	} else {
-		sgd[float64](o, u)
+	n := sgdNumbers{scale: u.GradScale, decay: or(o.WeightDecay, 0), lr: u.LR}
+	n.keep, n.add, n.fromBuf = or(o.Momentum, 0), 1-or(o.Dampening, 0), 1
+	if u.Step == 1 {
+		n.add = 1
+	}
+	if o.Nesterov {
+		n.fromGrad, n.fromBuf = 1, n.keep
+	}
+	switch {
+	case u.Value.DType == graph.Float64:
+		sgd[float64](u, n)
+	case !sgdVectors(u, n):
+		sgd[float32](u, n)
 	}
 }
 
-func sgd[T graph.Float](o SGD, u *Update) {
+// sgdNumbers are the factors of one step: b = keep b + add g; p -= lr (fromGrad g + fromBuf b).
+type sgdNumbers struct{ scale, decay, keep, add, fromGrad, fromBuf, lr float64 }
+
+// sgdVectors makes the step with vector instructions, if this machine has them.
+func sgdVectors(u *Update, n sgdNumbers) bool {
+	p, grad := part[float32](u, u.Value), part[float32](u, u.Grad)
+	if len(u.Slots) == 0 {
+		return compute.SGD(p, grad, float32(n.scale), float32(n.decay), float32(n.lr))
+	}
+	return compute.Momentum(p, grad, part[float32](u, u.Slots[0]), compute.MomentumStep{
+		Scale: float32(n.scale), Decay: float32(n.decay), Keep: float32(n.keep), Add: float32(n.add),
+		FromGrad: float32(n.fromGrad), FromBuf: float32(n.fromBuf), LR: float32(n.lr)})
+}
+
+func sgd[T graph.Float](u *Update, n sgdNumbers) {
 	p := part[T](u, u.Value)
 	grad := part[T](u, u.Grad)[:len(p)]
-	scale, decay, lr := T(u.GradScale), T(or(o.WeightDecay, 0)), T(u.LR)
+	scale, decay, lr := T(n.scale), T(n.decay), T(n.lr)
 	if len(u.Slots) == 0 {
 		for i, x := range p {
 			p[i] = x - lr*(scale*grad[i]+decay*x)
@@ -68,14 +94,7 @@ func sgd[T graph.Float](o SGD, u *Update) {
 		return
 	}
 	buf := part[T](u, u.Slots[0])[:len(p)]
-	keep, add := T(o.Momentum), T(1-or(o.Dampening, 0))
-	if u.Step == 1 {
-		add = 1
-	}
-	fromGrad, fromBuf := T(0), T(1)
-	if o.Nesterov {
-		fromGrad, fromBuf = 1, keep
-	}
+	keep, add, fromGrad, fromBuf := T(n.keep), T(n.add), T(n.fromGrad), T(n.fromBuf)
 	for i, x := range p {
 		g := scale*grad[i] + decay*x
 		b := keep*buf[i] + add*g

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/graph/compute"
 )
 
 // Options is what may surround an optimiser; the zero value is a constant rate and no clipping.
@@ -19,8 +20,12 @@ type Stepper struct {
 	params    []*graph.Param
 	state     graph.Params
 	step      []int    // the one element of the array "optim/step": how many steps were made
-	updates   []Update // one for each parameter
+	updates   []Update // all ranges of all parameters
+	of        []int    // the parameter of each update
 }
+
+// chunk is the number of elements that are updated together; different chunks may be updated side by side.
+const chunk = 1 << 14
 
 // New makes a Stepper with fresh state for params, which must be trainable, float32 or float64, and have different
 // names. Hyper-parameters out of range are an error too.
@@ -47,7 +52,7 @@ func New(o Optimizer, params []*graph.Param, options Options) (*Stepper, error) 
 		return nil, err
 	}
 	names := map[string]bool{}
-	for _, p := range params {
+	for i, p := range params {
 		switch {
 		case p == nil || p.Value == nil:
 			return nil, graph.Fail(o.Name(), "params", "a parameter with a value", "nil")
@@ -59,7 +64,7 @@ func New(o Optimizer, params []*graph.Param, options Options) (*Stepper, error) 
 			return nil, graph.Fail(o.Name(), p.Name, "float32 or float64", p.Value.Type)
 		}
 		names[p.Name] = true
-		if err := s.add(p); err != nil {
+		if err := s.add(i, p); err != nil {
 			return nil, err
 		}
 	}
@@ -74,8 +79,8 @@ func checkAny(v any) error {
 	return nil
 }
 
-// add makes the slots and the update of the next parameter.
-func (s *Stepper) add(p *graph.Param) error {
+// add makes the slots and the updates of parameter i.
+func (s *Stepper) add(i int, p *graph.Param) error {
 	var slots []*graph.Array
 	for _, slot := range s.optimizer.Slots() {
 		a := graph.NewArray(p.Value.DType, p.Value.Shape...)
@@ -90,7 +95,10 @@ func (s *Stepper) add(p *graph.Param) error {
 			return err
 		}
 	}
-	s.updates = append(s.updates, Update{Value: p.Value, Slots: slots, Hi: p.Value.Size()})
+	for lo, size := 0, p.Value.Size(); lo < size; lo += chunk {
+		s.updates = append(s.updates, Update{Value: p.Value, Slots: slots, Lo: lo, Hi: min(lo+chunk, size)})
+		s.of = append(s.of, i)
+	}
 	return nil
 }
 
@@ -133,11 +141,17 @@ func (s *Stepper) Step(grads []*graph.Array) error {
 	s.step[0]++
 	for i := range s.updates {
 		u := &s.updates[i]
-		u.Grad, u.Step, u.LR, u.GradScale = grads[i], s.step[0], lr, scale
-		s.optimizer.Update(u)
+		u.Grad, u.Step, u.LR, u.GradScale = grads[s.of[i]], s.step[0], lr, scale
 	}
+	compute.Parallel(updates{s}, len(s.updates))
 	return nil
 }
+
+// updates is the work of one step.
+type updates struct{ *Stepper }
+
+// Run makes update i.
+func (s updates) Run(_, i int) { s.optimizer.Update(&s.updates[i]) }
 
 func (s *Stepper) fail(arg string, want, got any) error {
 	return graph.Fail(s.optimizer.Name()+" step", arg, want, got)

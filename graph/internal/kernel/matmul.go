@@ -165,8 +165,8 @@ func operand(name string, batch, rows, cols int, trans bool, stride, ld, size in
 // a task of fewer than smallTask multiply-adds is not worth a hand-over to another core, and smaller blocks than smallBlock
 // elements spend too much on packing.
 const (
-	maxMC      = 192
-	maxNC      = 384
+	maxMC      = 264
+	maxNC      = 256
 	maxKC      = 320 // of float32; half as many float64
 	smallTask  = 1 << 18
 	smallBlock = 128 * 256

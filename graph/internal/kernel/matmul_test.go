@@ -94,9 +94,9 @@ func runMatMul[T float](p MatMul, set *kernelSet, c, a, b, bias []T) {
 	p.run(set, slice(c), slice(a), slice(b), slice(bias), len(c), len(a), len(b), len(bias))
 }
 
-// near fails unless got lies within the rounding error of a sum of k terms whose absolute values add up to scale.
+// withinRounding fails unless got lies within the rounding error of a sum of k terms whose absolute values add up to scale.
 // Elements outside the result have scale 0 and must be untouched.
-func near[T float](t *testing.T, name string, got []T, want, scale []float64, k int) {
+func withinRounding[T float](t *testing.T, name string, got []T, want, scale []float64, k int) {
 	t.Helper()
 	eps := 1.2e-7
 	if any(T(0)) == any(float64(0)) {
@@ -160,7 +160,7 @@ func testMatMul[T float](t *testing.T) {
 					}
 					want, scale := plainMatMul(&p, c, a, b, bias)
 					runMatMul(p, set, c, a, b, bias)
-					near(t, fmt.Sprintf("%+v", p), c, want, scale, p.K)
+					withinRounding(t, fmt.Sprintf("%+v", p), c, want, scale, p.K)
 				}
 			}
 		})

@@ -21,7 +21,7 @@ type job struct {
 	task    Task
 	n       int64
 	next    atomic.Int64 // the next index nobody has taken
-	helpers atomic.Int64 // workers inside the job; changed under pool.mu only
+	inside  atomic.Int64 // workers at work in it; changed under pool.mu only
 	joined  int          // workers that ever joined: gives each its number
 	limit   int          // workers that may join
 	waiting bool         // the caller sleeps on done
@@ -45,27 +45,27 @@ func init() {
 	pool.wake.L = &pool.mu
 }
 
-// spins is how often an idle worker, or a caller whose helpers are still busy, looks again before it sleeps: about a
+// spins is how often an idle worker, or a caller whose workers are still busy, looks again before it sleeps: about a
 // hundred microseconds, longer than most gaps between two operations of a training step, because to be woken costs some
 // twenty of them.
 const spins = 100_000
 
 // Parallel runs t.Run for every index in 0..n-1, on the calling goroutine and on at most GOMAXPROCS-1 idle workers,
 // and returns when all are done. It allocates nothing once warm. It may be called from several goroutines at once and
-// from inside a task: a call never waits for a worker that is not already helping it, so it cannot deadlock.
+// from inside a task: a call never waits for a worker that has not already joined it, so it cannot deadlock.
 // A panic of a piece is raised again in the caller after every piece that was started has ended.
 func Parallel(t Task, n int) {
-	helpers := n - 1
-	if helpers > 0 {
-		helpers = min(helpers, runtime.GOMAXPROCS(0)-1)
+	extra := n - 1
+	if extra > 0 {
+		extra = min(extra, runtime.GOMAXPROCS(0)-1)
 	}
-	if helpers <= 0 {
+	if extra <= 0 {
 		for i := range n {
 			t.Run(0, i)
 		}
 		return
 	}
-	for int(pool.started.Load()) < helpers {
+	for int(pool.started.Load()) < extra {
 		pool.started.Add(1)
 		go worker()
 	}
@@ -78,11 +78,11 @@ func Parallel(t Task, n int) {
 	} else {
 		j = &job{done: make(chan struct{}, 1)}
 	}
-	j.task, j.n, j.joined, j.limit, j.waiting, j.failure = t, int64(n), 0, helpers, false, nil
+	j.task, j.n, j.joined, j.limit, j.waiting, j.failure = t, int64(n), 0, extra, false, nil
 	j.next.Store(0)
 	pool.jobs = append(pool.jobs, j)
 	pool.open.Add(1)
-	for range min(helpers, pool.parked) {
+	for range min(extra, pool.parked) {
 		pool.wake.Signal()
 	}
 	pool.mu.Unlock()
@@ -92,11 +92,11 @@ func Parallel(t Task, n int) {
 	pool.mu.Lock()
 	j.close()
 	pool.mu.Unlock()
-	for i := 0; i < spins && j.helpers.Load() > 0; i++ {
+	for i := 0; i < spins && j.inside.Load() > 0; i++ {
 		relax(i)
 	}
 	pool.mu.Lock()
-	if j.helpers.Load() > 0 {
+	if j.inside.Load() > 0 {
 		j.waiting = true
 		pool.mu.Unlock()
 		<-j.done
@@ -145,7 +145,7 @@ func (j *job) close() {
 	}
 }
 
-// worker helps with open jobs for ever.
+// worker joins open jobs for ever.
 func worker() {
 	idle := 0
 	for {
@@ -168,7 +168,7 @@ func worker() {
 		j := pool.jobs[len(pool.jobs)-1]
 		j.joined++
 		id := j.joined
-		j.helpers.Add(1)
+		j.inside.Add(1)
 		if j.joined == j.limit {
 			j.close()
 		}
@@ -178,7 +178,7 @@ func worker() {
 
 		pool.mu.Lock()
 		j.close() // no piece is left, so nobody else need look at it
-		if j.helpers.Add(-1) == 0 && j.waiting {
+		if j.inside.Add(-1) == 0 && j.waiting {
 			j.waiting = false
 			j.done <- struct{}{}
 		}
