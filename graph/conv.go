@@ -141,27 +141,40 @@ func convFlops(y, w []int) int { return 2 * sizeOf(y) * sizeOf(w[1:]) }
 
 func convOp(o ConvOptions) *Primitive {
 	return &Primitive{
-		Name:  "conv2d",
-		Attrs: o,
-		Type:  func(in []Type) (Type, error) { return o.outType("conv2d", in[0], in[1]) },
-		Kernel: func(out Type, in []Type) (Kernel, error) {
-			p := o.kernel(in[0].Shape, in[1].Shape)
-			return byDType(out.DType,
-				func(y *Array, in []*Array) error {
-					p.Forward32(y.Float32s(), in[0].Float32s(), in[1].Float32s(), nil)
-					return nil
-				},
-				func(y *Array, in []*Array) error {
-					p.Forward64(y.Float64s(), in[0].Float64s(), in[1].Float64s(), nil)
-					return nil
-				}, nil), nil
-		},
+		Name:   "conv2d",
+		Attrs:  o,
+		form:   o,
+		Type:   func(in []Type) (Type, error) { return o.outType("conv2d", in[0], in[1]) },
+		Kernel: func(_ Type, in []Type) (Kernel, error) { return o.forward(in[0], in[1], false), nil },
 		VJP: func(y, dy *Node, x []*Node) []*Node {
 			return []*Node{Apply(o.inputGrad(x[0]), dy, x[1]), Apply(o.weightGrad(x[1]), dy, x[0])}
 		},
 		JVP:   bilinear(func() *Primitive { return convOp(o) }),
 		Flops: func(out Type, in []Type) int { return convFlops(out.Shape, in[1].Shape) },
 	}
+}
+
+// forward is the convolution's kernel. A third operand is a bias.
+func (o ConvOptions) forward(x, w Type, relu bool) Kernel {
+	p := o.kernel(x.Shape, w.Shape)
+	p.ReLU = relu
+	return byDType(x.DType,
+		func(y *Array, in []*Array) error {
+			var bias []float32
+			if len(in) > 2 {
+				bias = in[2].Float32s()
+			}
+			p.Forward32(y.Float32s(), in[0].Float32s(), in[1].Float32s(), bias)
+			return nil
+		},
+		func(y *Array, in []*Array) error {
+			var bias []float64
+			if len(in) > 2 {
+				bias = in[2].Float64s()
+			}
+			p.Forward64(y.Float64s(), in[0].Float64s(), in[1].Float64s(), bias)
+			return nil
+		}, nil)
 }
 
 type convInputAttrs struct {

@@ -62,6 +62,7 @@ func matMulOp(t matMulAttrs) *Primitive {
 	return &Primitive{
 		Name:  "matmul",
 		Attrs: t,
+		form:  t,
 		Type: func(in []Type) (Type, error) {
 			if err := needFloat("matmul", in); err != nil {
 				return Type{}, err
@@ -80,7 +81,7 @@ func matMulOp(t matMulAttrs) *Primitive {
 			}
 			return Type{in[0].DType, append(batch, m, n)}, nil
 		},
-		Kernel: func(out Type, in []Type) (Kernel, error) { return matMulKernel(t, out, in), nil },
+		Kernel: func(out Type, in []Type) (Kernel, error) { return matMulKernel(t, out, in, nil), nil },
 		VJP: func(y, dy *Node, x []*Node) []*Node {
 			a, b := x[0], x[1]
 			var da, db *Node
@@ -113,8 +114,9 @@ func matMulOp(t matMulAttrs) *Primitive {
 	}
 }
 
-// matMulKernel runs one product for each broadcast batch entry; equal strides make it a single batched product.
-func matMulKernel(t matMulAttrs, out Type, in []Type) Kernel {
+// matMulKernel runs one product for each broadcast batch entry; equal strides make it a single batched product. A third
+// operand is a bias. Set, if not nil, changes the product's options.
+func matMulKernel(t matMulAttrs, out Type, in []Type, set func(*kernel.MatMul)) Kernel {
 	a, b := in[0].Shape, in[1].Shape
 	m, k, _, n := t.dims(a, b)
 	w := newWalk(out.Shape[:len(out.Shape)-2], a[:len(a)-2], b[:len(b)-2])
@@ -122,12 +124,19 @@ func matMulKernel(t matMulAttrs, out Type, in []Type) Kernel {
 		Batch: w.n, M: m, N: n, K: k, TransA: t.TransA, TransB: t.TransB,
 		StrideA: batchStride(w.inner[0], m*k), StrideB: batchStride(w.inner[1], k*n),
 	}
+	if set != nil {
+		set(p)
+	}
 	size, block := out.Size(), w.n*m*n
 	if out.DType == Float32 {
 		return func(out *Array, in []*Array) error {
 			c, a, b := out.Float32s(), in[0].Float32s(), in[1].Float32s()
+			var bias []float32
+			if len(in) > 2 {
+				bias = in[2].Float32s()
+			}
 			for at := 0; at < size; at += block {
-				p.Run32(c[at:at+block], a[w.offsets[0]*m*k:], b[w.offsets[1]*k*n:], nil)
+				p.Run32(c[at:at+block], a[w.offsets[0]*m*k:], b[w.offsets[1]*k*n:], bias)
 				w.next()
 			}
 			return nil
@@ -135,8 +144,12 @@ func matMulKernel(t matMulAttrs, out Type, in []Type) Kernel {
 	}
 	return func(out *Array, in []*Array) error {
 		c, a, b := out.Float64s(), in[0].Float64s(), in[1].Float64s()
+		var bias []float64
+		if len(in) > 2 {
+			bias = in[2].Float64s()
+		}
 		for at := 0; at < size; at += block {
-			p.Run64(c[at:at+block], a[w.offsets[0]*m*k:], b[w.offsets[1]*k*n:], nil)
+			p.Run64(c[at:at+block], a[w.offsets[0]*m*k:], b[w.offsets[1]*k*n:], bias)
 			w.next()
 		}
 		return nil

@@ -48,6 +48,8 @@ type Primitive struct {
 
 	// Flops is the number of floating-point operations; nil means one for each element of the result.
 	Flops func(out Type, in []Type) int
+
+	form any // what the compiler knows of it: see rewrite.go
 }
 
 // String is the name with its attributes.

@@ -325,6 +325,7 @@ func (t *columnTask) join() {
 
 func sumOp(axes []int) *Primitive {
 	p := reduction("sum", axes, sum32, sumRuns[float64], plus64, columnSums)
+	p.form = reduceForm{axes: axes}
 	p.VJP = func(y, dy *Node, x []*Node) []*Node {
 		s := ShapeOf(x[0])
 		return []*Node{broadcastTo(KeepDims(dy, s, axes...), s)}
@@ -358,6 +359,7 @@ func sumRuns[T Float](x []T, offsets []int, n, stride int) float64 {
 
 func maxOp(axes []int) *Primitive {
 	p := reduction("max", axes, max32, maxRuns[float64], maximum, nil)
+	p.form = reduceForm{axes: axes, maximum: true}
 	weights := func(x, y *Node) *Node {
 		s := ShapeOf(x)
 		hit := Equal(x, broadcastTo(KeepDims(y, s, axes...), s))
@@ -444,6 +446,7 @@ func Softmax(x *Node, axis int) *Node {
 func softmaxOp(axis int) *Primitive {
 	d := func(y, t *Node) *Node { return Mul(y, Sub(t, KeepDims(Sum(Mul(y, t), axis), ShapeOf(y), axis))) }
 	p := alongAxis("softmax", axis, kernel.Softmax32, softmaxRun[float32], softmaxRun[float64])
+	p.form = softmaxForm{axis, false}
 	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{d(y, dy)} }
 	p.JVP = func(y *Node, x, dx []*Node) *Node { return d(y, dx[0]) }
 	return p
@@ -457,6 +460,7 @@ func LogSoftmax(x *Node, axis int) *Node {
 func logSoftmaxOp(axis int) *Primitive {
 	sum := func(x *Node) *Node { return KeepDims(Sum(x, axis), ShapeOf(x), axis) }
 	p := alongAxis("log_softmax", axis, kernel.LogSoftmax32, logSoftmaxRun[float32], logSoftmaxRun[float64])
+	p.form = softmaxForm{axis, true}
 	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{Sub(dy, Mul(Exp(y), sum(dy)))} }
 	p.JVP = func(y *Node, x, dx []*Node) *Node { return Sub(dx[0], sum(Mul(Exp(y), dx[0]))) }
 	return p

@@ -29,10 +29,14 @@ type constAttrs struct {
 
 // constant is a node of one number in every element.
 func constant(g *gorgonia.ExprGraph, dtype DType, v float64, shape ...int) *Node {
-	t := Type{dtype, slices.Clone(shape)}
-	return apply(g, &Primitive{
+	return apply(g, fillOp(Type{dtype, slices.Clone(shape)}, v), nil)
+}
+
+func fillOp(t Type, v float64) *Primitive {
+	return &Primitive{
 		Name:  "const",
-		Attrs: constAttrs{math.Float64bits(v), dtype.String(), t.Shape},
+		Attrs: constAttrs{math.Float64bits(v), t.DType.String(), t.Shape},
+		form:  fillForm(v),
 		Type:  func([]Type) (Type, error) { return t, nil },
 		Kernel: func(Type, []Type) (Kernel, error) {
 			return func(out *Array, _ []*Array) error {
@@ -42,7 +46,7 @@ func constant(g *gorgonia.ExprGraph, dtype DType, v float64, shape ...int) *Node
 				return nil
 			}, nil
 		},
-	}, nil)
+	}
 }
 
 // Const is a scalar constant in the graph and of the type of like.
@@ -61,6 +65,7 @@ func Literal(like *Node, value *Array) *Node {
 	return apply(like.Graph(), &Primitive{
 		Name:  "literal",
 		Attrs: fmt.Sprintf("@%p", value),
+		form:  value,
 		Type:  func([]Type) (Type, error) { return value.Type, nil },
 		Kernel: func(Type, []Type) (Kernel, error) {
 			return func(out *Array, _ []*Array) error { return out.CopyFrom(value) }, nil
@@ -151,6 +156,7 @@ func transposeOp(perm []int) *Primitive {
 	return &Primitive{
 		Name:  "transpose",
 		Attrs: perm,
+		form:  transposeForm(perm),
 		Type: func(in []Type) (Type, error) {
 			n := len(in[0].Shape)
 			seen := make([]bool, n)
@@ -200,6 +206,7 @@ func broadcastOp(shape []int) *Primitive {
 	return &Primitive{
 		Name:  "broadcast",
 		Attrs: shape,
+		form:  broadcastForm{},
 		Type: func(in []Type) (Type, error) {
 			s, ok := broadcastShapes(shape, in[0].Shape)
 			if !ok || slices.ContainsFunc(shape, func(d int) bool { return d < 0 }) || !slices.Equal(s, shape) {

@@ -264,6 +264,7 @@ func init() {
 	whereOp = &Primitive{
 		Name:        "where",
 		Elementwise: true,
+		form:        whereForm{},
 		Type: func(in []Type) (Type, error) {
 			if !in[0].IsFloat() {
 				return Type{}, fail("where", "cond", "float32 or float64", in[0])
@@ -314,6 +315,7 @@ func unary(name string, f func(float64) float64, d func(x, y, t *Node) *Node) *P
 	p := &Primitive{
 		Name:        name,
 		Elementwise: true,
+		form:        unaryForm{f},
 		Type:        func(in []Type) (Type, error) { return in[0], needFloat(name, in) },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
 			if out.DType == Float32 {
@@ -334,6 +336,7 @@ func binary(name string, f func(a, b float64) float64, d func(a, b, y, t *Node) 
 	p := &Primitive{
 		Name:        name,
 		Elementwise: true,
+		form:        binaryForm{f},
 		Type: func(in []Type) (Type, error) {
 			if err := needFloat(name, in); err != nil {
 				return Type{}, err
