@@ -28,6 +28,11 @@ func total(n int, f func(i int) float64) float64 {
 	return sum
 }
 
+func variance(n int, f func(i int) float64) float64 {
+	mean := total(n, f) / float64(n)
+	return total(n, func(i int) float64 { return (f(i) - mean) * (f(i) - mean) }) / float64(n)
+}
+
 func onOne(f func(x *graph.Node) *graph.Node) func(*graph.Scope, []*graph.Node) *graph.Node {
 	return func(_ *graph.Scope, x []*graph.Node) *graph.Node { return f(x[0]) }
 }
@@ -147,6 +152,23 @@ var parallelCases = []parallelCase{
 	{"softmax of a middle axis", [][]int{{30, 17, 80}}, onOne(func(x *graph.Node) *graph.Node { return graph.Softmax(x, 1) }),
 		func(at []int, x func(int, ...int) float64) float64 {
 			return math.Exp(x(0, at...)) / total(17, func(j int) float64 { return math.Exp(x(0, at[0], j, at[2])) })
+		}},
+	{"variance of long rows", [][]int{{3, 70001}}, onOne(func(x *graph.Node) *graph.Node { return graph.Variance(x, 1) }),
+		func(at []int, x func(int, ...int) float64) float64 {
+			return variance(70001, func(j int) float64 { return x(0, at[0], j) })
+		}},
+	{"variance of short rows", [][]int{{9001, 10}}, onOne(func(x *graph.Node) *graph.Node { return graph.Variance(x, 1) }),
+		func(at []int, x func(int, ...int) float64) float64 {
+			return variance(10, func(j int) float64 { return x(0, at[0], j) })
+		}},
+	{"variance of columns", [][]int{{150, 1100}}, onOne(func(x *graph.Node) *graph.Node { return graph.Variance(x, 0) }),
+		func(at []int, x func(int, ...int) float64) float64 {
+			return variance(150, func(i int) float64 { return x(0, i, at[0]) })
+		}},
+	{"variance over batch and image", [][]int{{90, 3, 28, 29}},
+		onOne(func(x *graph.Node) *graph.Node { return graph.Variance(x, 0, 2, 3) }),
+		func(at []int, x func(int, ...int) float64) float64 {
+			return variance(90*28*29, func(i int) float64 { return x(0, i/28/29, at[0], i/29%28, i%29) })
 		}},
 	{"normal", nil, func(s *graph.Scope, _ []*graph.Node) *graph.Node { return s.Normal("z", 300, 333) }, nil},
 	{"uniform", nil, func(s *graph.Scope, _ []*graph.Node) *graph.Node { return s.Uniform("z", 300, 333) }, nil},

@@ -195,6 +195,9 @@ func (r *rows) step(m *operation, inside map[*value]*operation) step {
 			if isReduction(m) {
 				shape = x.shape
 			}
+			if x.after != nil && inside[x.after] != nil {
+				x.after = nil
+			}
 			s.src[i] = place{inMemory, r.operand(x, pattern(x.shape, shape))}
 		}
 	}

@@ -96,7 +96,7 @@ type SmoothAdversarialOptions struct {
 // ...], where Δ is the margins of the label, Int [batch], to the other classes; model gives logits [batch, classes] and
 // must share its parameters when it is applied again, as in s.Root(). The attack finds x' and is not differentiated.
 // From Nu = sqrt(classes-1)/ρ on it bounds the adversarial comp-sum ρ-margin loss, ρ ≤ 1 (A. Mao, M. Mohri, Y. Zhong
-// 2023, arXiv 2304.07288, sec. 5).
+// 2023, arXiv 2304.07288).
 func (o SmoothAdversarialOptions) Loss(s *graph.Scope, model func(x *graph.Node) *graph.Node, x, target *graph.Node) *graph.Node {
 	const op = "smooth_adversarial"
 	logits := model(x)

@@ -41,7 +41,7 @@ type GCEOptions struct {
 }
 
 // Loss is (1 - p_y^Q)/Q, and (1 - Threshold^Q)/Q where p_y ≤ Threshold, for logits [batch, classes, ...] and labels Int
-// [batch, ...] (Z. Zhang, M. Sabuncu 2018, arXiv 1805.07836, eq. 6 and 7): the comp-sum loss of tau 1+Q.
+// [batch, ...] (Z. Zhang, M. Sabuncu 2018, arXiv 1805.07836): the comp-sum loss of tau 1+Q.
 func (o GCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "gce"
 	q := or(o.Q, 0.7)
@@ -100,7 +100,7 @@ func logProbability(op string, output, target *graph.Node, axis int) *graph.Node
 }
 
 // HConsistency turns the regret of a comp-sum loss into a bound on the regret of the zero-one loss, for hypothesis sets
-// that are symmetric and complete (A. Mao, M. Mohri, Y. Zhong 2023, arXiv 2304.07288, th. 3.1). Tau below 2 needs
+// that are symmetric and complete (A. Mao, M. Mohri, Y. Zhong 2023, arXiv 2304.07288). Tau below 2 needs
 // Classes only from Tau 1 on.
 type HConsistency struct {
 	Tau     float64 // of the loss, at least 0

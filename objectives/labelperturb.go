@@ -33,7 +33,7 @@ type SCBCEOptions struct {
 
 // Loss is the binary cross-entropy of logits with the target (1 - 2 Alpha Beta) t + Alpha Beta: the mean over the
 // perturbations of labels t (J. Liu et al. 2023, "Model calibration in dense classification with adaptive label
-// perturbation", ICCV, eq. 5). Its best p is (1 - 2 Alpha Beta) η + Alpha Beta where η is the true probability.
+// perturbation", ICCV). Its best p is (1 - 2 Alpha Beta) η + Alpha Beta where η is the true probability.
 func (o SCBCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "self_calibrating_bce"
 	needSame(op, output, "target", target)
@@ -95,7 +95,7 @@ func (o LabelPerturbation) filled(op string) LabelPerturbation {
 // [batch], are the examples' places in the data set of the given size. The probabilities are the scope's state "alpha"
 // [examples], at first 0; the accuracy on held-out data is its state "accuracy", at first -1: the controller rests until
 // the caller, some epochs later, sets it to a number from 0 to 1 in the store of parameters. Compile Graph.Updates with
-// the step (J. Liu et al. 2023, ICCV, sec. 3.3).
+// the step (J. Liu et al. 2023, ICCV).
 func (o LabelPerturbation) Loss(s *graph.Scope, output, target, ids *graph.Node, examples int) *graph.Node {
 	const op = "label_perturbation"
 	o = o.filled(op)

@@ -43,9 +43,9 @@ func TestControllerSteps(t *testing.T) {
 		return got.At(0)
 	}
 	wantNear(t, "from 0", 1e-9, []float64{next(LabelPerturbation{}, 0, bce, cal, .95)}, []float64{0.0021972246})
-	// From 0.03 the move is to -0.0078027754, below 0; another place shows it without the limit.
+	// From 0.03 the move is to -0.0078027754, below 0.
 	wantNear(t, "from 0.03", 1e-9, []float64{next(LabelPerturbation{}, .03, bce, cal, .95)}, []float64{0})
-	wantNear(t, "from 0.23", 1e-9, []float64{next(LabelPerturbation{Lambda: 200}, .03, bce, cal, .95)},
+	wantNear(t, "below 1, from 0.03", 1e-9, []float64{next(LabelPerturbation{Lambda: 200}, .03, bce, cal, .95)},
 		[]float64{.03 + .002*((cal-2*bce)/2+200*(.05-.06))})
 	wantNear(t, "far up", 1e-12, []float64{next(LabelPerturbation{Rate: 10}, 0, bce, cal, .5)}, []float64{.24})
 	// It settles at 2α = (1-acc) + (cal-2bce)/(2 Lambda) where the gain is below 1.

@@ -11,14 +11,14 @@ func init() {
 	const paper = "D. Zhu et al. 2023, 2112.14869"
 	Register(
 		Entry{Name: "ldr-kl", Objective: LDRKL,
-			Summary: "worst case over label weights near the uniform ones: cross-entropy of temperature 10 with margin 0.1",
-			Formula: "λ log 1/C Σ_k exp((x_k - x_y + c_k)/λ)", Paper: paper, Use: "wrong labels; with weight decay"},
+			Summary: "worst case over label weights near the uniform ones: cross-entropy of temperature 10 of scaled logits",
+			Formula: "λ log 1/C Σ_k exp((x_k - x_y + c_k)/λ), mean |x| = 1", Paper: paper, Use: "wrong labels; with weight decay"},
 		Entry{Name: "ldr-k", Objective: LDRK,
 			Summary: "worst case over label weights of at most 1/K: the mean of the K = 2 largest margins",
 			Formula: "1/K Σ_{k≤K} (x - x_y + c)_[k]", Paper: paper, Use: "errors among the first K count"},
 		Entry{Name: "aldr-kl", Objective: ALDRKL,
 			Summary: "LDR-KL with a temperature for each example, higher where the prediction is unsure",
-			Formula: "max_λ ldr-kl(λ) - a (λ - λ0)², a = α log C/(2 λ0)", Paper: paper, Use: "wrong labels"},
+			Formula: "max_λ ldr-kl(λ) - (λ - λ0)² α log C/(2 λ0)", Paper: paper, Use: "wrong labels"},
 		Entry{Name: "crammer-singer", Objective: CrammerSinger,
 			Summary: "hinge loss of the margin to the best other class",
 			Formula: "max(0, 1 + max_{j≠y} x_j - x_y)", Paper: "K. Crammer, Y. Singer 2001", Use: "margins rather than probabilities"},
@@ -67,23 +67,23 @@ func (l labelled) margins(x *graph.Node, margin float64) *graph.Node {
 	return graph.Where(l.hot(), graph.Const(x, 0), m)
 }
 
-// LDRKL is LDRKLOptions{Lambda: 10, Margin: 0.1}.Loss.
+// LDRKL is LDRKLOptions{Lambda: 10, Margin: 0.1, Normalization: NormalizeL1}.Loss.
 func LDRKL(output, target *graph.Node) *graph.Node {
-	return LDRKLOptions{Lambda: 10, Margin: 0.1}.Loss(output, target)
+	return LDRKLOptions{Lambda: 10, Margin: 0.1, Normalization: NormalizeL1}.Loss(output, target)
 }
 
 // LDRKLOptions are the settings of the label-distributionally robust loss with a Kullback-Leibler penalty.
 type LDRKLOptions struct {
 	Lambda        float64       // temperature: near 0 CrammerSinger, 1 cross-entropy, large the mean margin; 0 means 1
 	Margin        float64       // c of the wrong classes
-	Normalization Normalization // of the scores; the paper's experiments use NormalizeSoftplus
+	Normalization Normalization // of the scores; the authors use NormalizeSoftplus, which without weight decay diverges
 	Axis          int           // of the classes in the output; 0 means 1, -1 the last one
 	Reduction     Reduction
 }
 
 // Loss is max_p Σ_k p_k (x_k - x_y + c_k) - Lambda KL(p, 1/C) over all distributions p, c_y = 0, which is Lambda log 1/C
 // Σ_k exp((x_k - x_y + c_k)/Lambda): at Lambda 1 without margin the cross-entropy minus log C. For logits [batch,
-// classes, ...] and labels Int [batch, ...] (D. Zhu, Y. Ying, T. Yang 2023, arXiv 2112.14869, eq. 5).
+// classes, ...] and labels Int [batch, ...] (D. Zhu, Y. Ying, T. Yang 2023, arXiv 2112.14869).
 func (o LDRKLOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "ldr_kl"
 	lambda := or(o.Lambda, 1)
@@ -168,10 +168,12 @@ func cappedKL(m *graph.Node, axis, k int, lambda float64) *graph.Node {
 	return loss
 }
 
-// ALDRKL is ALDRKLOptions{}.Loss.
-func ALDRKL(output, target *graph.Node) *graph.Node { return ALDRKLOptions{}.Loss(output, target) }
+// ALDRKL is ALDRKLOptions{Margin: 0.1, Normalization: NormalizeL1}.Loss.
+func ALDRKL(output, target *graph.Node) *graph.Node {
+	return ALDRKLOptions{Margin: 0.1, Normalization: NormalizeL1}.Loss(output, target)
+}
 
-// ALDRKLOptions are the settings of the adaptive LDR-KL loss. Logits want to be of the size of Lambda or larger.
+// ALDRKLOptions are the settings of the adaptive LDR-KL loss.
 type ALDRKLOptions struct {
 	Lambda        float64       // temperature of the least sure predictions; 0 means 10
 	Alpha         float64       // above 1: temperatures are at least Lambda(1 - 1/Alpha); 0 means 2
@@ -196,7 +198,7 @@ func (o ALDRKLOptions) check(op string, output *graph.Node) (axis int, filled AL
 
 // Loss is max_λ LDRKL(λ) - Alpha log C/(2 Lambda) (λ - Lambda)², the maximum found for each example by itself, for logits
 // [batch, classes, ...] of at least two classes and labels Int [batch, ...] (D. Zhu, Y. Ying, T. Yang 2023, arXiv
-// 2112.14869, eq. 10). There λ = Lambda - Lambda KL(p, 1/C)/(Alpha log C) with p = softmax((x + c)/λ). Where more than
+// 2112.14869). There λ = Lambda - Lambda KL(p, 1/C)/(Alpha log C) with p = softmax((x + c)/λ). Where more than
 // one λ is stationary it is the largest one's.
 func (o ALDRKLOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "aldr_kl"

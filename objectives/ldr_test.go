@@ -239,7 +239,7 @@ func TestALDRKLTable(t *testing.T) {
 
 func TestLDRDerivatives(t *testing.T) {
 	derivatives(t, map[string]Objective{
-		"ldr-kl": LDRKL, "low temperature": LDRKLOptions{Lambda: .2, Margin: .3, Reduction: ReduceNone}.Loss,
+		"ldr-kl": LDRKL, "aldr-kl": ALDRKL, "low temperature": LDRKLOptions{Lambda: .2, Margin: .3, Reduction: ReduceNone}.Loss,
 		"softplus": LDRKLOptions{Normalization: NormalizeSoftplus}.Loss, "L1": LDRKLOptions{Normalization: NormalizeL1, Reduction: ReduceSum}.Loss,
 		"crammer-singer": MarginOptions{Margin: .95}.CrammerSinger, "weston-watkins": MarginOptions{Margin: .95}.WestonWatkins,
 		"ldr-k": LDRKOptions{Margin: .95}.Loss, "ldr-k with a penalty": LDRKOptions{K: 2, Lambda: .2, Margin: .33}.Loss,

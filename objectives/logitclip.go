@@ -13,8 +13,8 @@ func init() {
 }
 
 // LogitClip holds the norm of the logits of each example at Tau before an objective sees them, which bounds most losses
-// and so what a wrong label can do: LogitClip{Tau: 1}.Of(objectives.CrossEntropy) (H. Wei et al. 2023, arXiv 2212.04055,
-// eq. 5). Predictions are made with the logits as they are.
+// and so what a wrong label can do: LogitClip{Tau: 1}.Of(objectives.CrossEntropy) (H. Wei et al. 2023, arXiv
+// 2212.04055). Predictions are made with the logits as they are.
 type LogitClip struct {
 	Tau  float64 // 0 means 1; the paper chooses it by the validation accuracy
 	P    float64 // the norm: 1, 2 or +Inf; 0 means 2

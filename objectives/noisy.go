@@ -92,7 +92,7 @@ type SCEOptions struct {
 }
 
 // Loss is -Alpha log p_y + Beta A (1 - p_y) for logits [batch, classes, ...] and labels Int [batch, ...] (Y. Wang et al.
-// 2019, arXiv 1908.06112, eq. 8).
+// 2019, arXiv 1908.06112).
 func (o SCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "sce"
 	logp := logProbability(op, output, target, o.Axis)
@@ -101,7 +101,7 @@ func (o SCEOptions) Loss(output, target *graph.Node) *graph.Node {
 }
 
 // RCE is the mean of the reverse cross-entropy -Σ_k p_k log y_k with log 0 taken as log 1e-4, that is -log 1e-4 (1 -
-// p_y), for logits [batch, classes, ...] and labels Int [batch, ...] (Y. Wang et al. 2019, arXiv 1908.06112, eq. 6; the
+// p_y), for logits [batch, classes, ...] and labels Int [batch, ...] (Y. Wang et al. 2019, arXiv 1908.06112; the
 // number is that of X. Ma et al. 2020).
 func RCE(output, target *graph.Node) *graph.Node {
 	return graph.Scale(MAE(output, target), -math.Log(1e-4))
@@ -117,7 +117,7 @@ type NCEOptions struct {
 }
 
 // Loss is log p_y/Σ_k log p_k, in [0, 1], for logits [batch, classes, ...] of at least two classes and labels Int
-// [batch, ...] (X. Ma et al. 2020, arXiv 2006.13554, eq. 5). It learns slowly by itself.
+// [batch, ...] (X. Ma et al. 2020, arXiv 2006.13554). It learns slowly by itself.
 func (o NCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "nce"
 	axis := classAxis(op, output, o.Axis)
@@ -160,7 +160,7 @@ type AULOptions struct {
 }
 
 // Loss is ((A - p_y)^Q - (A - 1)^Q)/Q for logits [batch, classes, ...] and labels Int [batch, ...] (X. Zhou et al. 2021,
-// arXiv 2106.03110, def. 4).
+// arXiv 2106.03110).
 func (o AULOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "aul"
 	a, q := or(o.A, 5.5), or(o.Q, 3)
@@ -188,7 +188,7 @@ type AGCEOptions struct {
 }
 
 // Loss is ((A + 1)^Q - (A + p_y)^Q)/Q for logits [batch, classes, ...] and labels Int [batch, ...] (X. Zhou et al. 2021,
-// arXiv 2106.03110, def. 3).
+// arXiv 2106.03110).
 func (o AGCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "agce"
 	a, q := or(o.A, 0.6), or(o.Q, 0.6)
@@ -215,7 +215,7 @@ type PHuberOptions struct {
 }
 
 // Loss is -log p_y where p_y > 1/Tau and the tangent there, 1 + log Tau - Tau p_y, elsewhere, for logits [batch, classes,
-// ...] and labels Int [batch, ...] (A. Menon et al. 2020, "Can gradient clipping mitigate label noise?", ICLR, eq. 8).
+// ...] and labels Int [batch, ...] (A. Menon et al. 2020, "Can gradient clipping mitigate label noise?", ICLR).
 func (o PHuberOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "phuber"
 	tau := or(o.Tau, 10)
@@ -270,7 +270,7 @@ type JensenShannonOptions struct {
 }
 
 // Loss is [H(m) - (1-Pi) H(p)]/Z with the entropy H, m = Pi e_y + (1-Pi) p and Z = -(1-Pi) log(1-Pi), for logits [batch,
-// classes, ...] and labels Int [batch, ...] (E. Englesson, H. Azizpour 2021, arXiv 2105.04522, eq. 5). It is a function
+// classes, ...] and labels Int [batch, ...] (E. Englesson, H. Azizpour 2021, arXiv 2105.04522). It is a function
 // of p_y alone.
 func (o JensenShannonOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "jensen_shannon"

@@ -96,13 +96,19 @@ func TestDerivatives(t *testing.T) {
 // evaluate is f and its derivative by the first of its arguments.
 func evaluate(t *testing.T, f func(x []*graph.Node) *graph.Node, inputs ...*graph.Array) (y, dx *graph.Array) {
 	t.Helper()
+	return evaluateIn(t, func(_ *graph.Scope, x []*graph.Node) *graph.Node { return f(x) }, inputs...)
+}
+
+// evaluateIn is evaluate for an f that needs the scope.
+func evaluateIn(t *testing.T, f gradcheck.Function, inputs ...*graph.Array) (y, dx *graph.Array) {
+	t.Helper()
 	var x []*graph.Node
 	var value, slope *graph.Node
 	g, err := graph.Build(&graph.Params{DType: inputs[0].DType}, func(s *graph.Scope) {
 		for i, a := range inputs {
 			x = append(x, s.Input(fmt.Sprint("x", i), a.DType, a.Shape...))
 		}
-		value = f(x)
+		value = f(s, x)
 		slope = graph.Grad(graph.Sum(value), x[0])[0]
 	})
 	if err != nil {

@@ -39,7 +39,7 @@ type PolyOptions struct {
 
 // Loss is the cross-entropy -Σ_c t_c log p_c plus Σ_j Eps_j q^j with q = Σ_c t_c (1-p_c), for logits [batch, classes,
 // ...] and labels Int [batch, ...] or probabilities t of the output's type and shape; q is 1-p_y for a label (Z. Leng et
-// al. 2022, arXiv 2204.12511, eq. 6). Means are weighted as in CrossEntropyOptions.Loss. Below 0 Eps makes predictions
+// al. 2022, arXiv 2204.12511). Means are weighted as in CrossEntropyOptions.Loss. Below 0 Eps makes predictions
 // less confident, above 0 more.
 func (o PolyOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "poly"
@@ -126,7 +126,7 @@ type PolyDropOptions struct {
 
 // Loss is Σ_{j≤Terms} (1-p_y)^j/j, the first terms of -log p_y, for logits [batch, classes, ...] and labels Int [batch,
 // ...]: the Taylor cross-entropy of L. Feng et al. (IJCAI 2020), PolyLoss without its tail (Z. Leng et al. 2022, arXiv
-// 2204.12511, sec. 4.1).
+// 2204.12511).
 func (o PolyDropOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "poly_drop"
 	n := o.Terms
@@ -158,7 +158,7 @@ type PolyFocalOptions struct {
 }
 
 // Loss is -w (1-p_y)^Gamma log p_y + Eps (1-p_y)^(Gamma+1) for logits [batch, classes, ...] of at least two classes and
-// labels Int [batch, ...] (Z. Leng et al. 2022, arXiv 2204.12511, eq. 7).
+// labels Int [batch, ...] (Z. Leng et al. 2022, arXiv 2204.12511).
 func (o PolyFocalOptions) Loss(output, target *graph.Node) *graph.Node {
 	focal := FocalOptions{Gamma: o.Gamma, ClassWeights: o.ClassWeights, Axis: o.Axis, Reduction: o.Reduction}
 	loss := focal.Loss(output, target)
@@ -186,7 +186,7 @@ type PolySigmoidFocalOptions struct {
 
 // Loss is w (1-q)^Gamma b + Eps (1-q)^(Gamma+1) with the binary cross-entropy b and q = t p + (1-t)(1-p), p =
 // sigmoid(output), for logits of any shape and targets t in [0, 1] of the same (Z. Leng et al. 2022, arXiv 2204.12511;
-// focal loss of T. Lin et al. 2017, arXiv 1708.02002, eq. 5).
+// focal loss of T. Lin et al. 2017, arXiv 1708.02002).
 func (o PolySigmoidFocalOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op, least = "poly_sigmoid_focal", 1e-30
 	gamma := or(o.Gamma, 2)

@@ -1,6 +1,7 @@
 package objectives
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"slices"
@@ -42,8 +43,8 @@ func TestPackageComment(t *testing.T) {
 	}
 }
 
-// Every objective that ByName knows gives a finite scalar with a finite derivative, for labels or for a target of the
-// output's shape.
+// Every objective that ByName knows gives a finite scalar with a finite derivative, for labels, for a target of the
+// output's shape, or for one number an example.
 func TestByName(t *testing.T) {
 	x := gradcheck.Positive(1, 4, 3)
 	for _, name := range Names() {
@@ -52,7 +53,7 @@ func TestByName(t *testing.T) {
 			t.Fatal(err)
 		}
 		took := false
-		for _, y := range []*graph.Array{gradcheck.Ints(1, 3, 4), softmaxed(2, 4, 3)} {
+		for _, y := range []*graph.Array{gradcheck.Ints(1, 3, 4), softmaxed(2, 4, 3), gradcheck.Positive(2, 4)} {
 			_, err := graph.Build(&graph.Params{DType: graph.Float64}, func(s *graph.Scope) {
 				f(s.Input("x", x.DType, x.Shape...), s.Input("y", y.DType, y.Shape...))
 			})
@@ -71,7 +72,7 @@ func TestByName(t *testing.T) {
 			}
 		}
 		if !took {
-			t.Errorf("%s takes neither labels nor a target of the output's shape", name)
+			t.Errorf("%s takes none of the targets", name)
 		}
 	}
 	_, err := ByName("crossentropy")
@@ -99,5 +100,68 @@ func TestRegister(t *testing.T) {
 			}()
 			Register(e)
 		}()
+	}
+}
+
+// Points where a formula written down carelessly gives NaN or Inf: sure logits, right and wrong, ties, a single class, a
+// single example, classes without examples, probabilities of exactly 0 and 1. Every objective must be finite there, with
+// its derivative, in both types, or refuse the shape with a *graph.Error.
+func TestExtremesOfAll(t *testing.T) {
+	const far = 1e4
+	noLogits := []string{"poisson-nll", "nll", "kl-div"} // their outputs are log-rates and log-probabilities
+	took := map[string]bool{}
+	for _, c := range []struct {
+		name   string
+		x      [][]float64
+		labels []int
+	}{
+		{"sure and right", [][]float64{{far, -far, -far}, {-far, far, 0}}, []int{0, 1}},
+		{"sure and wrong", [][]float64{{far, -far, -far}, {-far, far, 0}}, []int{1, 0}},
+		{"ties", [][]float64{{0, 0, 0}, {far, far, far}, {-far, -far, -far}, {far, far, -far}}, []int{0, 1, 2, 0}},
+		{"one example", [][]float64{{1, 2, -3}}, []int{2}},
+		{"one class", [][]float64{{3}, {-far}, {0}}, []int{0, 0, 0}},
+		{"two classes, one empty", [][]float64{{1, 2}, {far, 0}, {-far, 0}}, []int{0, 0, 0}},
+	} {
+		for _, dtype := range []graph.DType{graph.Float32, graph.Float64} {
+			n := len(c.x[0])
+			x, hot, values := graph.NewArray(dtype, len(c.x), n), graph.NewArray(dtype, len(c.x), n), graph.NewArray(dtype, len(c.x))
+			for i, row := range c.x {
+				for k, v := range row {
+					x.Set(i*n+k, v)
+				}
+				hot.Set(i*n+c.labels[i], 1)
+				values.Set(i, float64(c.labels[i]))
+			}
+			for _, name := range Names() {
+				if slices.Contains(noLogits, name) {
+					continue
+				}
+				f, _ := ByName(name)
+				for _, y := range []*graph.Array{labelsOf(c.labels...), hot, values} {
+					_, err := graph.Build(&graph.Params{DType: dtype}, func(s *graph.Scope) {
+						f(s.Input("x", dtype, x.Shape...), s.Input("y", y.DType, y.Shape...))
+					})
+					var e *graph.Error
+					if err != nil {
+						if !errors.As(err, &e) {
+							t.Errorf("%s, %s: want a *graph.Error, got %v", name, c.name, err)
+						}
+						continue
+					}
+					took[name] = true
+					loss, dx := evaluate(t, of(f), x, y)
+					for i, v := range append(floats(dx), loss.Scalar()) {
+						if v-v != 0 {
+							t.Errorf("%s, %s, %v: number %d is %v", name, c.name, dtype, i, v)
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, name := range Names() {
+		if !took[name] && !slices.Contains(noLogits, name) {
+			t.Errorf("%s takes none of the targets", name)
+		}
 	}
 }

@@ -33,7 +33,7 @@ func (o OddKOutOptions) size(op string) int {
 
 // Loss is the cross-entropy of the logits summed over each set, for output [sets·(K+2), classes] and labels Int
 // [sets·(K+2)], the members of a set one after the other, as OddKOutSampler orders them (L. Muttenthaler et al. 2023,
-// arXiv 2307.02245, eq. 3). Its derivative is the same for all members of a set.
+// arXiv 2307.02245). Its derivative is the same for all members of a set.
 func (o OddKOutOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "odd_k_out"
 	logits, counts := o.sets(op, output, target)
@@ -73,8 +73,7 @@ func (o OddKOutOptions) sets(op string, output, target *graph.Node) (logits, cou
 // OddKOutSampler draws sets: K+1 different classes that have examples, all equally likely, the first being the pair class
 // and so one with two; then members of each, without replacement. Classes are balanced whatever the data set is.
 type OddKOutSampler struct {
-	K int // odd classes of a set
-
+	k       int     // odd classes of a set
 	members [][]int // examples of each class that has some
 	paired  []int   // classes with two
 	classes []int   // scratch
@@ -83,7 +82,7 @@ type OddKOutSampler struct {
 // NewOddKOutSampler makes the sampler of a data set with these labels. There must be K+1 classes, one of them with two
 // examples; K 0 means 1.
 func NewOddKOutSampler(labels []int, k int) (*OddKOutSampler, error) {
-	s := &OddKOutSampler{K: max(k, 1)}
+	s := &OddKOutSampler{k: max(k, 1)}
 	byLabel := map[int][]int{}
 	for i, l := range labels {
 		byLabel[l] = append(byLabel[l], i)
@@ -99,15 +98,15 @@ func NewOddKOutSampler(labels []int, k int) (*OddKOutSampler, error) {
 			s.paired = append(s.paired, c)
 		}
 	}
-	if k < 0 || len(names) < s.K+1 || len(s.paired) == 0 {
-		return nil, errors.Errorf("odd-k-out: want %d classes, one with two examples, got %d, %d with two", s.K+1, len(names), len(s.paired))
+	if k < 0 || len(names) < s.k+1 || len(s.paired) == 0 {
+		return nil, errors.Errorf("odd-k-out: want %d classes, one with two examples, got %d, %d with two", s.k+1, len(names), len(s.paired))
 	}
 	return s, nil
 }
 
 // Sample fills indices, whose length is a multiple of K+2, with sets. It does not allocate.
 func (s *OddKOutSampler) Sample(r *rand.Rand, indices []int) error {
-	size := s.K + 2
+	size := s.k + 2
 	if len(indices)%size != 0 {
 		return errors.Errorf("odd-k-out: want whole sets of %d, got %d indices", size, len(indices))
 	}
@@ -127,7 +126,7 @@ func (s *OddKOutSampler) Sample(r *rand.Rand, indices []int) error {
 			j++
 		}
 		set[0], set[1] = m[i], m[j]
-		for k := 1; k <= s.K; k++ {
+		for k := 1; k <= s.k; k++ {
 			other := k + r.IntN(len(c)-k)
 			c[k], c[other] = c[other], c[k]
 			m := s.members[c[k]]
@@ -140,7 +139,7 @@ func (s *OddKOutSampler) Sample(r *rand.Rand, indices []int) error {
 
 // RelativeCrossEntropy is the mean of -log p_y - H(p) with the entropy H, for logits [batch, classes, ...] and labels Int
 // [batch, ...]: 0 in the mean for a calibrated prediction, above 0 for an over-confident one, below 0 for an
-// under-confident one (L. Muttenthaler et al. 2023, arXiv 2307.02245, def. 1).
+// under-confident one (L. Muttenthaler et al. 2023, arXiv 2307.02245).
 func RelativeCrossEntropy(output, target *graph.Node) *graph.Node {
 	const op = "relative_cross_entropy"
 	axis := classAxis(op, output, 1)

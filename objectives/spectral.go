@@ -26,7 +26,7 @@ type SpectralDecouplingOptions struct {
 }
 
 // Loss is Objective plus Lambda/2 times the mean over the batch of the squared norm of each example's logits, for output
-// [batch, ...] and what target Objective takes (M. Pezeshki et al. 2021, arXiv 2011.09468, eq. 16).
+// [batch, ...] and what target Objective takes (M. Pezeshki et al. 2021, arXiv 2011.09468).
 func (o SpectralDecouplingOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "spectral_decoupling"
 	if !(o.Lambda >= 0) {
@@ -49,7 +49,7 @@ type SpectralDecouplingTargetOptions struct {
 
 // Loss is the binary cross-entropy plus Weight times the mean of (x - Positive)² over the answers of 1 and plus Weight
 // times that of (x - Negative)² over those of 0, for logits x of any shape and targets, 0 or 1, of the same (M. Pezeshki
-// et al. 2021, arXiv 2011.09468, app. B). The mean over no answers is 0.
+// et al. 2021, arXiv 2011.09468). The mean over no answers is 0.
 func (o SpectralDecouplingTargetOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "spectral_decoupling_target"
 	needSame(op, output, "target", target)

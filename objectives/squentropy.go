@@ -26,7 +26,7 @@ type SquentropyOptions struct {
 }
 
 // Loss is -log p_y + SquareWeight/(classes-1) Σ_{j≠y} x_j² with p = softmax(x), for logits x [batch, classes, ...] of at
-// least two classes and labels Int [batch, ...] (L. Hui, M. Belkin, S. Wright 2023, arXiv 2302.03952, eq. 1). It takes
+// least two classes and labels Int [batch, ...] (L. Hui, M. Belkin, S. Wright 2023, arXiv 2302.03952). It takes
 // the learning rates of cross-entropy. Unlike that it is not the same for logits that differ by a constant.
 func (o SquentropyOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "squentropy"

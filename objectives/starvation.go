@@ -8,28 +8,27 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Starvation is the linear model ŷ = Φθ under cross-entropy with a ridge, Σ_i log(1 + exp(-y_i ŷ_i)) + Lambda/2 |θ|², in
-// which a strong feature keeps weaker ones from being learnt (M. Pezeshki et al. 2021, arXiv 2011.09468, sec. 3). With
+// Starvation is the linear model ŷ = Φθ under cross-entropy with a ridge, Σ_i log(1 + exp(-y_i ŷ_i)) + λ/2 |θ|², in
+// which a strong feature keeps weaker ones from being learnt (M. Pezeshki et al. 2021, arXiv 2011.09468). With
 // the singular value decomposition diag(y) Φ = U S V' the strength of feature j in the predictions is z_j = u_j'
 // diag(y) ŷ; columns of U are signed so that their elements have a sum of at least 0.
 type Starvation struct {
-	Features *mat.Dense // Φ, [examples, parameters]
-	Labels   []float64  // -1 or 1
-	Lambda   float64    // above 0
-
+	labels []float64
+	lambda float64
 	gram   *mat.SymDense // diag(y) Φ Φ' diag(y)
 	u      mat.Dense
 	values []float64 // S², of the columns of u
 }
 
-// NewStarvation prepares the model.
+// NewStarvation makes the model of features Φ, [examples, parameters], labels of -1 or 1 and a ridge of weight lambda
+// above 0.
 func NewStarvation(features *mat.Dense, labels []float64, lambda float64) (*Starvation, error) {
 	n, _ := features.Dims()
 	if len(labels) != n {
 		return nil, errors.Errorf("starvation: want %d labels, got %d", n, len(labels))
 	}
 	if !(lambda > 0) {
-		return nil, errors.Errorf("starvation: want Lambda above 0, got %v", lambda)
+		return nil, errors.Errorf("starvation: want lambda above 0, got %v", lambda)
 	}
 	var signed mat.Dense
 	signed.CloneFrom(features)
@@ -42,7 +41,7 @@ func NewStarvation(features *mat.Dense, labels []float64, lambda float64) (*Star
 			row[j] *= y
 		}
 	}
-	s := &Starvation{Features: features, Labels: labels, Lambda: lambda, gram: mat.NewSymDense(n, nil)}
+	s := &Starvation{labels: labels, lambda: lambda, gram: mat.NewSymDense(n, nil)}
 	s.gram.SymOuterK(1, &signed)
 	var svd mat.SVD
 	if !svd.Factorize(&signed, mat.SVDThin) {
@@ -68,17 +67,17 @@ func NewStarvation(features *mat.Dense, labels []float64, lambda float64) (*Star
 func (s *Starvation) Response(predictions []float64) []float64 {
 	z := make([]float64, len(s.values))
 	for j := range z {
-		for i, y := range s.Labels {
+		for i, y := range s.labels {
 			z[j] += s.u.At(i, j) * y * predictions[i]
 		}
 	}
 	return z
 }
 
-// Optimum is the best predictions ŷ, by Newton's method on the margins m = diag(y) ŷ, for which Lambda m = diag(y) Φ Φ'
+// Optimum is the best predictions ŷ, by Newton's method on the margins m = diag(y) ŷ, for which λ m = diag(y) Φ Φ'
 // diag(y) sigmoid(-m).
 func (s *Starvation) Optimum() ([]float64, error) {
-	n := len(s.Labels)
+	n := len(s.labels)
 	m, f := mat.NewVecDense(n, nil), mat.NewVecDense(n, nil)
 	jacobian := mat.NewDense(n, n, nil)
 	for range 200 {
@@ -88,10 +87,10 @@ func (s *Starvation) Optimum() ([]float64, error) {
 			for j := range n {
 				a := logistic(-m.AtVec(j))
 				sum += s.gram.At(i, j) * a
-				jacobian.Set(i, j, s.gram.At(i, j)*a*(1-a)/s.Lambda)
+				jacobian.Set(i, j, s.gram.At(i, j)*a*(1-a)/s.lambda)
 			}
 			jacobian.Set(i, i, jacobian.At(i, i)+1)
-			f.SetVec(i, m.AtVec(i)-sum/s.Lambda)
+			f.SetVec(i, m.AtVec(i)-sum/s.lambda)
 		}
 		var step mat.VecDense
 		if err := step.SolveVec(jacobian, f); err != nil {
@@ -109,19 +108,19 @@ func (s *Starvation) Optimum() ([]float64, error) {
 		}
 	}
 	predictions := make([]float64, n)
-	for i, y := range s.Labels {
+	for i, y := range s.labels {
 		predictions[i] = y * m.AtVec(i)
 	}
 	return predictions, nil
 }
 
-// Flow is the strengths of the features while the dual variables α, at first all start, move by α' = log((1-α)/α) - 1/Lambda
+// Flow is the strengths of the features while the dual variables α, at first all start, move by α' = log((1-α)/α) - 1/λ
 // U S² U' α, after each of the given number of Euler steps: the learning curves. They end at Response(Optimum).
 func (s *Starvation) Flow(start, step float64, steps int) ([][]float64, error) {
 	if !(start > 0 && start < 1) {
 		return nil, errors.Errorf("starvation: want start between 0 and 1, got %v", start)
 	}
-	n := len(s.Labels)
+	n := len(s.labels)
 	alpha, next := make([]float64, n), make([]float64, n)
 	for i := range alpha {
 		alpha[i] = start
@@ -134,7 +133,7 @@ func (s *Starvation) Flow(start, step float64, steps int) ([][]float64, error) {
 				sum += s.gram.At(i, j) * a
 			}
 			a := alpha[i]
-			next[i] = a + step*(math.Log1p(-a)-math.Log(a)-sum/s.Lambda)
+			next[i] = a + step*(math.Log1p(-a)-math.Log(a)-sum/s.lambda)
 			if !(next[i] > 0 && next[i] < 1) {
 				return nil, errors.Errorf("starvation: step %d leaves (0, 1): want a smaller step than %v, got %v", t, step, fmt.Sprint(next))
 			}
@@ -145,7 +144,7 @@ func (s *Starvation) Flow(start, step float64, steps int) ([][]float64, error) {
 			for i, a := range alpha {
 				z[j] += s.u.At(i, j) * a
 			}
-			z[j] *= v / s.Lambda
+			z[j] *= v / s.lambda
 		}
 		curves[t] = z
 	}
@@ -154,7 +153,7 @@ func (s *Starvation) Flow(start, step float64, steps int) ([][]float64, error) {
 
 // SpectralDecouplingOptimum is the margin y ŷ that Σ_i log(1 + exp(-y_i ŷ_i)) + lambda/2 |ŷ|² gives every example when Φ is
 // invertible, whatever its singular values: the u with u (1 + e^u) = 1/lambda (M. Pezeshki et al. 2021, arXiv
-// 2011.09468, eq. 18).
+// 2011.09468).
 func SpectralDecouplingOptimum(lambda float64) float64 {
 	low, high := 0.0, 1/lambda
 	for range 200 {

@@ -20,7 +20,7 @@ func SumLogConcave(components *graph.Node, axis int) *graph.Node {
 
 // CrossGradient has the value of SumLogConcave and the derivative Σ_s w_s ∇l_s, for weights w of the components' type
 // and shape, which are held fixed: the gradient seen from elsewhere. Descent by it minimises Σ_s w_s l_s; for w =
-// softmax(-l) taken at the same place it is the gradient (M. Achab 2023, arXiv 2309.15298, def. 3 and algorithm 1, XGD).
+// softmax(-l) taken at the same place it is the gradient (M. Achab 2023, arXiv 2309.15298).
 func CrossGradient(components, weights *graph.Node, axis int) *graph.Node {
 	needSame("cross_gradient", components, "weights", weights)
 	seen := graph.Sum(graph.Mul(graph.Detach(weights), components), axis)
@@ -28,13 +28,13 @@ func CrossGradient(components, weights *graph.Node, axis int) *graph.Node {
 }
 
 // Checkoid is (1 + Π_k tanh(z_k/2))/2 along an axis: the probability that of independent events of probabilities
-// sigmoid(z_k) an even number fails (M. Achab 2023, arXiv 2309.15298, eq. 8). One z makes it the sigmoid.
+// sigmoid(z_k) an even number fails (M. Achab 2023, arXiv 2309.15298). One z makes it the sigmoid.
 func Checkoid(z *graph.Node, axis int) *graph.Node {
 	return graph.Scale(graph.Shift(graph.Prod(graph.Tanh(graph.Scale(z, 0.5)), axis), 1), 0.5)
 }
 
 // SmoothXOR is 1 - Checkoid: the probability of an odd number of failures.
-func SmoothXOR(z *graph.Node, axis int) *graph.Node { return Checkoid(graph.Neg(z), axis) }
+func SmoothXOR(z *graph.Node, axis int) *graph.Node { return graph.OneMinus(Checkoid(z, axis)) }
 
 // CheckeredOptions are the settings of checkered regression.
 type CheckeredOptions struct {
@@ -47,7 +47,7 @@ type CheckeredOptions struct {
 
 // Loss is -log Ξ_y for output [batch, m·Classes], the logits of m softmaxes side by side, and labels Int [batch], with
 // Ξ as in LogProbabilities: m hyperplanes for each class cut the space like a chequerboard (M. Achab 2023, arXiv
-// 2309.15298, sec. 5). For two classes with logits (z_k, 0) Ξ_0 is Checkoid(z). Equal logits everywhere are a saddle.
+// 2309.15298). For two classes with logits (z_k, 0) Ξ_0 is Checkoid(z). Equal logits everywhere are a saddle.
 func (o CheckeredOptions) Loss(output, target *graph.Node) *graph.Node {
 	if o.Reference == nil {
 		return NLLOptions{Ignore: []int{}, Reduction: o.Reduction}.Loss(o.LogProbabilities(output), target)

@@ -71,9 +71,13 @@ func ExamplePlan() {
 }
 
 func ExampleByName() {
-	_, err := rules.ByName("back-prop")
-	fmt.Println(err)
-	// Output: rules: name: want one of backprop, mono-forward, forward-forward, forward-gradient, got "back-prop"
+	rule, err := rules.ByName("mono-forward")
+	fmt.Println(rule.Name(), err)
+	_, err = rules.ByName("back-prop") // the error lists the valid names
+	fmt.Println(err != nil)
+	// Output:
+	// mono-forward <nil>
+	// true
 }
 
 // Stop a run and continue it: it ends with the bits of a run that was never stopped.

@@ -2,6 +2,8 @@ package rules
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
@@ -9,22 +11,37 @@ import (
 	"github.com/harpe-ml/harpe/rules/optim"
 )
 
-// Perturbation is the distribution of a random direction: independent components of mean 0 and variance 1.
+// Perturbation is the distribution of a random direction v of all P parameters. E vvᵀ = I for all of them, so each
+// estimate is unbiased; they differ in E|estimate|² for a gradient g and one tangent, and in what a step costs.
 type Perturbation int
 
 const (
-	Gaussian   Perturbation = iota // standard normal
-	Rademacher                     // -1 or 1: the unit-variance choice of least variance
+	// Gaussian components are standard normal: (P+2)|g|².
+	Gaussian Perturbation = iota
+	// Rademacher components are -1 or 1: P|g|², the least there is.
+	Rademacher
+	// Sparse components are 0, and ±1/√Density with probability Density: (P-1+1/Density)|g|².
+	Sparse
+	// Orthogonal directions have length √P and are at right angles to each other: P|g|², and (P/K)|g|² for the average
+	// of K of them, which is g itself for K = P.
+	Orthogonal
+	// RankOne directions of a weight matrix or kernel are products of two Rademacher vectors, one for the outputs and
+	// one for the inputs; other parameters move as under Rademacher. P|g|². The tangent of a layer's product costs one
+	// output unit, and a step draws a number for each input and output instead of one for each weight (so too the
+	// low-rank perturbations of Y. Chen et al. 2024, arXiv 2410.07698).
+	RankOne
 )
 
 // ForwardGradient never runs a backward pass: one forward-mode pass computes the loss and its derivative d along a
 // random direction v of all parameters, and d·v is an unbiased estimate of the gradient (A. Baydin et al. 2022, arXiv
-// 2202.08587). Its variance grows with the number of parameters P, so the usable learning rate falls like 1/P.
+// 2202.08587). Its variance grows with the number of parameters P, so the usable learning rate falls like 1/P. A step
+// whose derivative is not finite is refused like one whose loss is not.
 type ForwardGradient struct {
 	Optimizer    optim.Optimizer // nil means SGD with learning rate 0.001
 	Options      optim.Options
 	Tangents     int // directions averaged in a step; 0 means 1
 	Perturbation Perturbation
+	Density      float64 // of Sparse, in (0, 1]; 0 means 0.1
 }
 
 // Name is "forward-gradient".
@@ -32,23 +49,11 @@ func (ForwardGradient) Name() string { return "forward-gradient" }
 
 // Trainer compiles one forward program that carries values and tangents side by side.
 func (r ForwardGradient) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
-	tangents := max(r.Tangents, 1)
 	step := func(s *graph.Scope, x, y *graph.Node) []Goal {
 		loss := objective(model.Apply(s, x), y)
 		params := s.Graph().Trainable(loss)
-		grads := make([]*graph.Node, len(params))
-		for k := range tangents {
-			v := r.directions(s, k, params)
-			d := graph.Scale(graph.JVP([]*graph.Node{loss}, params, v)[0], 1/float64(tangents))
-			for i := range params {
-				g := graph.Mul(d, v[i])
-				if grads[i] != nil {
-					g = graph.Add(grads[i], g)
-				}
-				grads[i] = g
-			}
-		}
-		return []Goal{{Loss: loss, Params: params, Grads: grads}}
+		grads, slopes := r.estimate(loss, params, r.directions(s, loss, params))
+		return []Goal{{Loss: guard(loss, slopes...), Params: params, Grads: grads}}
 	}
 	optimizer := r.Optimizer
 	if optimizer == nil {
@@ -63,21 +68,154 @@ func (r ForwardGradient) Trainer(model layers.Layer, objective objectives.Object
 	}.Trainer(spec)
 }
 
-// directions draws tangent k of every parameter; a function of seed, k, parameter name and step.
-func (r ForwardGradient) directions(s *graph.Scope, k int, params []*graph.Node) []*graph.Node {
-	v := make([]*graph.Node, len(params))
-	for i, p := range params {
-		stream := fmt.Sprintf("tangent/%d/%s", k, s.Graph().Param(p).Name)
-		shape := graph.ShapeOf(p)
-		switch r.Perturbation {
-		case Gaussian:
-			v[i] = s.Root().Normal(stream, shape...)
-		case Rademacher:
-			u := s.Root().Uniform(stream, shape...)
-			v[i] = graph.Shift(graph.Scale(graph.Greater(u, graph.Const(u, 0.5)), 2), -1)
-		default:
-			panic(graph.Fail(r.Name(), "Perturbation", "Gaussian or Rademacher", r.Perturbation))
+// guard is the loss, and not finite if one of the numbers is not.
+func guard(loss *graph.Node, numbers ...*graph.Node) *graph.Node {
+	for _, n := range numbers {
+		loss = graph.Add(loss, graph.Mul(graph.Sum(n), graph.Const(loss, 0)))
+	}
+	return loss
+}
+
+// direction is one direction of all parameters.
+type direction struct {
+	v        []*graph.Node // for each parameter
+	at, move []*graph.Node // what forward mode starts from: nodes and their tangents
+}
+
+// estimate averages d·v over the directions; slopes are the derivatives d.
+func (r ForwardGradient) estimate(loss *graph.Node, params []*graph.Node, along []direction) (grads, slopes []*graph.Node) {
+	grads = make([]*graph.Node, len(params))
+	for _, u := range along {
+		d := graph.JVP([]*graph.Node{loss}, u.at, u.move)[0]
+		slopes = append(slopes, d)
+		mean := graph.Scale(d, 1/float64(len(along)))
+		for i := range params {
+			grads[i] = plus(grads[i], graph.Mul(mean, u.v[i]))
 		}
 	}
-	return v
+	return grads, slopes
+}
+
+// directions draws the tangents of a step; a function of seed, number, parameter name and step.
+func (r ForwardGradient) directions(s *graph.Scope, loss *graph.Node, params []*graph.Node) []direction {
+	count := 0
+	for _, p := range params {
+		count += graph.TypeOf(p).Size()
+	}
+	k := max(r.Tangents, 1)
+	density := r.Density
+	if density == 0 {
+		density = 0.1
+	}
+	switch {
+	case r.Perturbation < Gaussian || r.Perturbation > RankOne:
+		panic(graph.Fail(r.Name(), "Perturbation", "Gaussian, Rademacher, Sparse, Orthogonal or RankOne", int(r.Perturbation)))
+	case r.Perturbation == Orthogonal && k > count:
+		panic(graph.Fail(r.Name(), "Tangents", fmt.Sprintf("at most the %d parameters", count), k))
+	case !(density > 0 && density <= 1):
+		panic(graph.Fail(r.Name(), "Density", "0 to 1", r.Density))
+	}
+	all := make([]direction, k)
+	for i := range all {
+		all[i].at = params
+		for _, p := range params {
+			all[i].v = append(all[i].v, r.draw(s, fmt.Sprintf("tangent/%d/%s", i, s.Graph().Param(p).Name), p, density))
+		}
+		all[i].move = all[i].v
+	}
+	switch r.Perturbation {
+	case Orthogonal:
+		orthogonalize(all, math.Sqrt(float64(count)))
+	case RankOne:
+		uses := usesOf(s.Graph(), loss, params)
+		for i := range all {
+			all[i] = r.rankOne(s, i, all[i], uses)
+		}
+	}
+	return all
+}
+
+// draw makes independent components for one parameter.
+func (r ForwardGradient) draw(s *graph.Scope, stream string, p *graph.Node, density float64) *graph.Node {
+	shape := graph.ShapeOf(p)
+	switch r.Perturbation {
+	case Gaussian, Orthogonal:
+		return s.Root().Normal(stream, shape...)
+	case Sparse:
+		sign := s.Root().Rademacher(stream, shape...)
+		on := graph.Less(s.Root().Uniform(stream+"/on", shape...), graph.Const(sign, density))
+		return graph.Scale(graph.Mul(sign, on), 1/math.Sqrt(density))
+	}
+	return s.Root().Rademacher(stream, shape...)
+}
+
+// orthogonalize makes the directions, as vectors of all parameters, orthogonal and of the given length (E. Schmidt
+// 1907, one direction at a time).
+func orthogonalize(all []direction, length float64) {
+	dot := func(a, b []*graph.Node) (sum *graph.Node) {
+		for i := range a {
+			sum = plus(sum, graph.Dot(a[i], b[i]))
+		}
+		return sum
+	}
+	var unit [][]*graph.Node
+	for k, u := range all {
+		v := slices.Clone(u.v)
+		for _, q := range unit {
+			c := dot(v, q)
+			for i := range v {
+				v[i] = graph.Sub(v[i], graph.Mul(c, q[i]))
+			}
+		}
+		inverse := graph.Rsqrt(dot(v, v))
+		q, scaled := make([]*graph.Node, len(v)), make([]*graph.Node, len(v))
+		for i := range v {
+			q[i] = graph.Mul(v[i], inverse)
+			scaled[i] = graph.Scale(q[i], length)
+		}
+		unit = append(unit, q)
+		all[k] = direction{v: scaled, at: u.at, move: scaled}
+	}
+}
+
+// usesOf lists the uses of each parameter; none if the model uses some parameter in a way of its own.
+func usesOf(g *graph.Graph, loss *graph.Node, params []*graph.Node) map[*graph.Node][]graph.Use {
+	uses := map[*graph.Node][]graph.Use{}
+	for _, p := range params {
+		if list, err := g.UsesOf(p, loss); err == nil {
+			uses[p] = list
+		}
+	}
+	return uses
+}
+
+// rankOne gives the weights of the direction the form pqᵀ.
+func (r ForwardGradient) rankOne(s *graph.Scope, k int, u direction, uses map[*graph.Node][]graph.Use) direction {
+	params := u.at
+	u.at, u.move = nil, nil
+	for i, w := range params {
+		shape := graph.ShapeOf(w)
+		if len(shape) > 1 {
+			stream := fmt.Sprintf("tangent/%d/%s", k, s.Graph().Param(w).Name)
+			p, q := s.Root().Rademacher(stream+"/p", shape[0]), s.Root().Rademacher(stream+"/q", shape[1:]...)
+			column := make([]int, len(shape))
+			for j := range column {
+				column[j] = 1
+			}
+			column[0] = shape[0]
+			u.v[i] = graph.Mul(graph.Reshape(p, column...), q)
+			var at, move []*graph.Node
+			for _, use := range uses[w] {
+				if d := use.OuterTangent(p, q); d != nil {
+					at, move = append(at, use.Logit), append(move, d)
+				}
+			}
+			if len(at) > 0 && len(at) == len(uses[w]) {
+				u.at, u.move = append(u.at, at...), append(u.move, move...)
+				continue
+			}
+		}
+		u.at, u.move = append(u.at, w), append(u.move, u.v[i])
+	}
+	return u
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pkg/errors"
@@ -45,6 +46,15 @@ var experiments = []experiment{
 	{rules.ForwardGradient{Optimizer: optim.SGD{LR: 8e-3}, Tangents: 8, Options: optim.Options{Clip: optim.Clip{Norm: 50}}}, 60, 85, 88},
 }
 
+// names lists the rules of the experiments.
+func names() []string {
+	var list []string
+	for _, e := range experiments {
+		list = append(list, e.rule.Name())
+	}
+	return list
+}
+
 type options struct {
 	data, dir, out string
 	rules          []string
@@ -71,7 +81,7 @@ func parse(args []string) (o options, err error) {
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the split, the initialisation and everything random")
 	f.IntVar(&o.seeds, "seeds", 1, "runs, with seeds seed, seed+1, ...; the table shows means")
 	f.IntVar(&o.epochs, "epochs", 0, "epochs of every rule (default: each rule's own)")
-	names := f.String("rules", "all", "rules, with commas: "+strings.Join(rules.Names(), ", "))
+	chosen := f.String("rules", "all", "rules, with commas: "+strings.Join(names(), ", "))
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -83,13 +93,13 @@ func parse(args []string) (o options, err error) {
 	case o.epochs < 0:
 		return o, graph.Fail("quickstart", "-epochs", "at least 0", o.epochs)
 	}
-	o.rules = strings.Split(*names, ",")
-	if *names == "all" {
-		o.rules = rules.Names()
+	o.rules = strings.Split(*chosen, ",")
+	if *chosen == "all" {
+		o.rules = names()
 	}
 	for _, name := range o.rules {
-		if _, err := rules.ByName(name); err != nil {
-			return o, err
+		if !slices.Contains(names(), name) {
+			return o, graph.Fail("quickstart", "-rules", "some of "+strings.Join(names(), ", "), strconv.Quote(name))
 		}
 	}
 	return o, nil

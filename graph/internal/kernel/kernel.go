@@ -1,5 +1,5 @@
-// Package kernel holds the loops that do the arithmetic of a compiled program: a worker pool, matrix products and
-// convolutions.
+// Package kernel holds the loops that do the arithmetic of a compiled program: a worker pool, matrix products,
+// convolutions, and vector loops for elementwise functions, reductions, random numbers and optimiser steps.
 //
 // Every operation is a struct that describes shapes; it is made once, when a program is compiled, and run many times
 // on plain slices without allocating (one precision a value: to change it prepares anew). A value must not be run by two

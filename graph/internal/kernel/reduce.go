@@ -2,8 +2,9 @@ package kernel
 
 import "math"
 
-// Sums are formed in float64 in an order that depends on the length only, the same for every instruction set and in
-// portable Go: element i is added to partial sum i mod 32, and these are added in a tree.
+// Sums are formed in float64 in an order that depends on the length only: element i is added to partial sum i mod 32,
+// and these are added in a tree. So every instruction set, and portable Go, gives the same bits, but for the last ones
+// of exponentials, which vectors form in float32.
 const partials = 32
 
 // total adds partial sums i and i+8, then those of i+16, then the halves of the eight that are left.

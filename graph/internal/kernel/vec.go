@@ -32,8 +32,9 @@ type vectorSet struct {
 var vectors = bestVectors()
 
 // Unary32 is the loop out[i] = f(x[i]) of the function called name, for slices of one length, which may be the same;
-// nil if this machine has none. Results are within 4 units in the last place of the exact value for every x, including
-// denormal numbers and results; NaN, infinities, overflow and the sign of 0 are as in package math.
+// nil if this machine has none. NaN, infinities, overflow, denormal numbers and the sign of 0 are as in package math.
+// The largest errors over all x, in units in the last place: log, exp 1.1, erf 1.2, tanh, sin, cos, rsqrt 1.5, log1p,
+// expm1 1.7, softplus 1.9, atanh 2.2, sigmoid 2.5, tan 3.3; the others are rounded correctly.
 func Unary32(name string) func(out, x []float32) {
 	if vectors == nil {
 		return nil
@@ -109,7 +110,9 @@ func Binary32(name string) func(out, a, b []float32, sa, sb int) {
 			f[2](&out[0], &a[0], &b[:n][0], n)
 		default:
 			f[0](&out[0], &a[0], &b[0], 1)
-			Fill32(out, out[0])
+			for i := range out {
+				out[i] = out[0]
+			}
 		}
 	}
 }
@@ -132,12 +135,5 @@ func Where32(out, cond, a, b []float32, sa, sb int) {
 		} else {
 			out[i] = b[i*sb]
 		}
-	}
-}
-
-// Fill32 sets every element to v.
-func Fill32(out []float32, v float32) {
-	for i := range out {
-		out[i] = v
 	}
 }

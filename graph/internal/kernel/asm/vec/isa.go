@@ -147,7 +147,6 @@ func (g isa) max(a, b Op) Op { return g.op(VMAXPS, VMAXPS_BCST, a, b) }
 func (g isa) min(a, b Op) Op { return g.op(VMINPS, VMINPS_BCST, a, b) }
 
 func (g isa) addD(a, b Op) Op { return g.op(VADDPD, VADDPD_BCST, a, b) }
-func (g isa) subD(a, b Op) Op { return g.op(VSUBPD, VSUBPD_BCST, a, b) }
 func (g isa) mulD(a, b Op) Op { return g.op(VMULPD, VMULPD_BCST, a, b) }
 
 func (g isa) sqrt(a Op) Op {

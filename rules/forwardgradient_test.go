@@ -1,0 +1,447 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/layers"
+	"github.com/harpe-ml/harpe/objectives"
+)
+
+// problem is a model with its loss on a batch of three-class examples, in float64, and its reverse-mode gradients.
+type problem struct {
+	s            *graph.Scope
+	g            *graph.Graph
+	x, out, loss *graph.Node
+	y            *graph.Node
+	params       []*graph.Node
+	grads        []*graph.Node
+}
+
+func newProblem(t *testing.T, model layers.Layer, batch int, input ...int) *problem {
+	t.Helper()
+	p := &problem{}
+	r := graph.Rand(5, "problem", 0)
+	x := graph.NewArray(graph.Float64, append([]int{batch}, input...)...)
+	for i := range x.Size() {
+		x.Set(i, r.NormFloat64())
+	}
+	y := graph.NewArray(graph.Int, batch)
+	for i := range y.Ints() {
+		y.Ints()[i] = r.IntN(3)
+	}
+	var err error
+	p.g, err = graph.Build(&graph.Params{Seed: 4, DType: graph.Float64}, func(s *graph.Scope) {
+		p.s = s
+		p.x, p.y = graph.Literal(s.Const(0), x), graph.Literal(s.Const(0), y)
+		p.out = model.Apply(s, p.x)
+		p.loss = objectives.CrossEntropy(p.out, p.y)
+		p.params = s.Graph().Trainable(p.loss)
+	})
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	for q := range p.g.Params.All() { // no zeros: biases count
+		for i := range q.Value.Size() {
+			q.Value.Set(i, q.Value.At(i)+0.3*r.NormFloat64())
+		}
+	}
+	p.extend(t, func() { p.grads = graph.Grad(p.loss, p.params...) })
+	return p
+}
+
+func (p *problem) extend(t *testing.T, f func()) {
+	t.Helper()
+	if err := p.g.Extend(func(*graph.Scope) { f() }); err != nil {
+		t.Fatalf("%+v", err)
+	}
+}
+
+func (p *problem) compile(t *testing.T, nodes ...*graph.Node) *graph.Program {
+	t.Helper()
+	q, err := p.g.Compile(nodes...)
+	if err != nil {
+		t.Fatalf("%+v", err)
+	}
+	return q
+}
+
+// flat lists the numbers of several nodes of a program that has run.
+func flat(p *graph.Program, nodes []*graph.Node) (v []float64) {
+	for _, n := range nodes {
+		a := p.Array(n)
+		for i := range a.Size() {
+			v = append(v, a.At(i))
+		}
+	}
+	return v
+}
+
+func run(t *testing.T, p *graph.Program, step int) {
+	t.Helper()
+	p.SetStep(step)
+	if err := p.Run(); err != nil {
+		t.Fatalf("%+v", err)
+	}
+}
+
+func dot(a, b []float64) (sum float64) {
+	for i := range a {
+		sum += a[i] * b[i]
+	}
+	return sum
+}
+
+func closeTo(t *testing.T, what string, got, want []float64, tolerance float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: want %d numbers, got %d", what, len(want), len(got))
+	}
+	for i := range want {
+		if !(math.Abs(got[i]-want[i]) <= tolerance*(1+math.Abs(want[i]))) {
+			t.Fatalf("%s[%d]: want %v, got %v", what, i, want[i], got[i])
+		}
+	}
+}
+
+// forwardModels use every kind of layer whose tangents have code of their own.
+var forwardModels = map[string]struct {
+	model layers.Layer
+	input []int
+}{
+	"mlp": {layers.Sequential{layers.Dense{Units: 4, Activation: layers.Tanh{}}, layers.LayerNorm{}, layers.Dense{Units: 3}}, []int{3}},
+	"cnn": {layers.Sequential{
+		layers.Conv2D{Filters: 3, Activation: layers.ReLU{}}, layers.Conv2D{Filters: 4, Stride: layers.Both(2), Padding: layers.Both(1), Groups: 1},
+		layers.GELU{}, layers.Flatten{}, layers.Dense{Units: 3}}, []int{2, 5, 5}},
+	"rnn":       {layers.Sequential{layers.RNN{Units: 4}, layers.LastStep{}, layers.Dense{Units: 3}}, []int{4, 2}},
+	"lstm":      {layers.Sequential{layers.LSTM{Units: 3}, layers.LastStep{}, layers.Dense{Units: 3}}, []int{3, 2}},
+	"attention": {layers.Sequential{layers.Dense{Units: 4}, layers.SelfAttention{Heads: 2}, layers.LastStep{}, layers.Dense{Units: 3}}, []int{3, 4}},
+}
+
+var everyPerturbation = []ForwardGradient{
+	{Perturbation: Gaussian}, {Perturbation: Rademacher}, {Perturbation: Sparse, Density: 0.3},
+	{Perturbation: Orthogonal, Tangents: 3}, {Perturbation: RankOne, Tangents: 2},
+}
+
+// The derivative that forward mode finds along each direction is the reverse-mode gradient times the direction.
+func TestForwardGradientSlopes(t *testing.T) {
+	for name, m := range forwardModels {
+		p := newProblem(t, m.model, 5, m.input...)
+		for _, r := range everyPerturbation {
+			var along []direction
+			var slopes []*graph.Node
+			p.extend(t, func() {
+				along = r.directions(p.s, p.loss, p.params)
+				_, slopes = r.estimate(p.loss, p.params, along)
+			})
+			nodes := append(append([]*graph.Node{}, p.grads...), slopes...)
+			for _, u := range along {
+				nodes = append(nodes, u.v...)
+			}
+			q := p.compile(t, nodes...)
+			for step := range 3 {
+				run(t, q, step)
+				g := flat(q, p.grads)
+				for k, u := range along {
+					closeTo(t, fmt.Sprintf("%s: perturbation %d", name, r.Perturbation), flat(q, slopes[k:k+1]), []float64{dot(g, flat(q, u.v))}, 1e-10)
+				}
+			}
+		}
+	}
+}
+
+// given is one direction whose components the test sets.
+func (p *problem) given(t *testing.T) direction {
+	u := direction{at: p.params}
+	p.extend(t, func() {
+		for i, w := range p.params {
+			u.v = append(u.v, p.s.Input(fmt.Sprintf("v%d", i), graph.Float64, graph.ShapeOf(w)...))
+		}
+	})
+	u.move = u.v
+	return u
+}
+
+func set(p *graph.Program, nodes []*graph.Node, component func(i int) float64) {
+	i := 0
+	for _, n := range nodes {
+		a := p.Array(n)
+		for j := range a.Size() {
+			a.Set(j, component(i))
+			i++
+		}
+	}
+}
+
+// The average of the estimate over all 2^P Rademacher vectors is the gradient and its mean square P|g|²; the sum over
+// the unit vectors is the gradient as well.
+func TestForwardGradientEnumerated(t *testing.T) {
+	for _, m := range []layers.Layer{
+		layers.Dense{Units: 3},               // P = 9 for two inputs
+		layers.Dense{Units: 3, NoBias: true}, // 6
+		layers.Sequential{layers.Dense{Units: 2, Activation: layers.Tanh{}, NoBias: true}, layers.Dense{Units: 3}}, // 13 - too many for the table: see below
+	} {
+		p := newProblem(t, m, 4, 2)
+		u := p.given(t)
+		var grads []*graph.Node
+		p.extend(t, func() { grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u}) })
+		q := p.compile(t, append(append(append([]*graph.Node{}, grads...), p.grads...), u.v...)...)
+		run(t, q, 0)
+		want := flat(q, p.grads)
+		n := len(want)
+		basis := make([]float64, n)
+		for k := range n {
+			set(q, u.v, func(i int) float64 {
+				if i == k {
+					return 1
+				}
+				return 0
+			})
+			run(t, q, 0)
+			for i, v := range flat(q, grads) {
+				basis[i] += v
+			}
+		}
+		closeTo(t, "sum over unit vectors", basis, want, 1e-12)
+		if n > 12 {
+			continue
+		}
+		mean := make([]float64, n)
+		var squares float64
+		for bits := range 1 << n {
+			set(q, u.v, func(i int) float64 { return float64(bits>>i&1)*2 - 1 })
+			run(t, q, 0)
+			g := flat(q, grads)
+			for i := range g {
+				mean[i] += g[i] / float64(int(1)<<n)
+			}
+			squares += dot(g, g) / float64(int(1)<<n)
+		}
+		closeTo(t, "mean over all sign vectors", mean, want, 1e-12)
+		closeTo(t, "mean square", []float64{squares}, []float64{float64(n) * dot(want, want)}, 1e-12)
+	}
+}
+
+// Sparse directions, all 3⁵ outcomes with their probabilities: mean g, mean square (P-1+1/density)|g|². Rank-one ones,
+// all 2³·2² outcomes for a 3 by 2 matrix: mean g, mean square P|g|².
+func TestForwardGradientSparseAndRankOneEnumerated(t *testing.T) {
+	g := []float64{1, 2, 3, 4, 5}
+	const density = 0.4
+	mean, squares := make([]float64, 5), 0.0
+	for code := range 243 {
+		v, weight := make([]float64, 5), 1.0
+		for i, c := 0, code; i < 5; i, c = i+1, c/3 {
+			if c%3 == 0 {
+				weight *= 1 - density
+				continue
+			}
+			v[i] = float64(c%3*2-3) / math.Sqrt(density)
+			weight *= density / 2
+		}
+		d := dot(g, v)
+		for i := range mean {
+			mean[i] += weight * d * v[i]
+		}
+		squares += weight * d * d * dot(v, v)
+	}
+	closeTo(t, "sparse mean", mean, g, 1e-12)
+	closeTo(t, "sparse mean square", []float64{squares}, []float64{(4 + 1/density) * 55}, 1e-12)
+
+	// What is drawn has these values with these frequencies.
+	const draws = 400
+	p := newProblem(t, layers.Dense{Units: 3}, 4, 2)
+	var sparse, one []direction
+	p.extend(t, func() {
+		sparse = ForwardGradient{Perturbation: Sparse, Density: density}.directions(p.s, p.loss, p.params)
+		one = ForwardGradient{Perturbation: RankOne}.directions(p.s, p.loss, p.params)
+	})
+	q := p.compile(t, append(append([]*graph.Node{}, sparse[0].v...), one[0].v...)...)
+	counts := map[float64]float64{}
+	outcomes := map[[6]float64]float64{}
+	for step := range draws {
+		run(t, q, step)
+		for _, v := range flat(q, sparse[0].v) {
+			counts[math.Round(v*1e6)/1e6]++
+		}
+		outcomes[[6]float64(flat(q, one[0].v[:1]))]++
+	}
+	side := math.Round(1e6/math.Sqrt(density)) / 1e6
+	for v, want := range map[float64]float64{0: 1 - density, side: density / 2, -side: density / 2} {
+		n := 9.0 * draws
+		if margin := 4 * math.Sqrt(want*(1-want)/n); math.Abs(counts[v]/n-want) > margin {
+			t.Errorf("sparse component %v: frequency %v, want %v within %v", v, counts[v]/n, want, margin)
+		}
+	}
+	if len(counts) != 3 {
+		t.Errorf("sparse components: %v", counts)
+	}
+	if len(outcomes) != 16 { // 2³·2² pairs, and (p, q) is (-p, -q)
+		t.Errorf("rank-one directions: %d different ones, want 16", len(outcomes))
+	}
+	meanOf := make([]float64, 6)
+	gradient, second := []float64{1, -2, 3, 4, -5, 6}, 0.0
+	for v := range outcomes {
+		if v[0]*v[4] != v[1]*v[3] || v[0]*v[5] != v[2]*v[3] {
+			t.Errorf("direction %v has not rank one", v)
+		}
+		d := dot(gradient, v[:])
+		for i := range meanOf {
+			meanOf[i] += d * v[i] / 16
+		}
+		second += d * d * 6 / 16
+	}
+	closeTo(t, "rank-one mean", meanOf, gradient, 1e-12)
+	closeTo(t, "rank-one mean square", []float64{second}, []float64{6 * dot(gradient, gradient)}, 1e-12)
+}
+
+// Orthogonal directions are orthogonal and of length √P; P of them give the gradient itself.
+func TestForwardGradientOrthogonal(t *testing.T) {
+	p := newProblem(t, layers.Dense{Units: 3}, 4, 2)
+	r := ForwardGradient{Perturbation: Orthogonal, Tangents: 9}
+	var along []direction
+	var grads []*graph.Node
+	p.extend(t, func() {
+		along = r.directions(p.s, p.loss, p.params)
+		grads, _ = r.estimate(p.loss, p.params, along)
+	})
+	nodes := append(append([]*graph.Node{}, grads...), p.grads...)
+	for _, u := range along {
+		nodes = append(nodes, u.v...)
+	}
+	q := p.compile(t, nodes...)
+	for step := range 3 {
+		run(t, q, step)
+		closeTo(t, "estimate", flat(q, grads), flat(q, p.grads), 1e-10)
+		for i, a := range along {
+			for j, b := range along {
+				want := 0.0
+				if i == j {
+					want = 9
+				}
+				closeTo(t, "product of directions", []float64{dot(flat(q, a.v), flat(q, b.v))}, []float64{want}, 1e-10)
+			}
+		}
+	}
+	r.Tangents = 10
+	_, err := r.Trainer(layers.Dense{Units: 3}, objectives.CrossEntropy, Spec{Input: []int{2}, Classes: 3, Batch: 2})
+	wantError(t, err, "forward-gradient", "Tangents", "9", "10")
+}
+
+// The variance of an average of K tangents: |g|²(P+1)/K for independent Gaussian ones, |g|²(P/K - 1) for orthogonal.
+func TestForwardGradientVarianceOfTangents(t *testing.T) {
+	const draws = 4000
+	g := []float64{1, 2, 3, 4, 5}
+	for _, k := range []int{1, 2, 4} {
+		for _, perturbation := range []Perturbation{Gaussian, Orthogonal} {
+			r := ForwardGradient{Perturbation: perturbation, Tangents: k}
+			var grads []*graph.Node
+			built, err := graph.Build(&graph.Params{Seed: 2, DType: graph.Float64}, func(s *graph.Scope) {
+				w := s.Param("w", graph.Zeros(), 5)
+				loss := graph.Dot(w, literal(s, []int{5}, g...))
+				grads, _ = r.estimate(loss, []*graph.Node{w}, r.directions(s, loss, []*graph.Node{w}))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			q, err := built.Compile(grads...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 55 * 6 / float64(k)
+			if perturbation == Orthogonal {
+				want = 55 * (5/float64(k) - 1)
+			}
+			var sum, squares float64
+			for step := range draws {
+				run(t, q, step)
+				e := flat(q, grads)
+				for i := range e {
+					e[i] -= g[i]
+				}
+				v := dot(e, e)
+				sum, squares = sum+v/draws, squares+v*v/draws
+			}
+			if margin := 4 * math.Sqrt((squares-sum*sum)/draws); math.Abs(sum-want) > margin {
+				t.Errorf("perturbation %d, %d tangents: variance %v, want %v within %v", perturbation, k, sum, want, margin)
+			}
+		}
+	}
+}
+
+// At Rosenbrock's minimum every direction has slope 0.
+func TestForwardGradientAtTheMinimum(t *testing.T) {
+	var slope *graph.Node
+	g, err := graph.Build(&graph.Params{Seed: 2, DType: graph.Float64}, func(s *graph.Scope) {
+		w := s.Param("w", graph.Ones(), 2)
+		x, y := graph.Slice(w, 0, 0, 1, 1), graph.Slice(w, 0, 1, 2, 1)
+		loss := graph.Sum(graph.Add(graph.Square(graph.OneMinus(x)), graph.Scale(graph.Square(graph.Sub(y, graph.Square(x))), 100)))
+		_, slopes := ForwardGradient{}.estimate(loss, []*graph.Node{w}, ForwardGradient{}.directions(s, loss, []*graph.Node{w}))
+		slope = slopes[0]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Compile(slope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for step := range 20 {
+		run(t, p, step)
+		if d := p.Array(slope).Scalar(); d != 0 {
+			t.Errorf("slope %v", d)
+		}
+	}
+}
+
+// No rule of this family has an instruction that a reverse rule made.
+func TestForwardOnlyHasNoReverse(t *testing.T) {
+	every := map[string]Rule{
+		"guess activation":       ForwardGuess{Guess: GaussianGuess},
+		"guess weight":           ForwardGuess{Guess: RademacherGuess, Space: WeightSpace},
+		"guess weight, batch":    ForwardGuess{Guess: RademacherGuess, Space: WeightSpace, PerBatch: true},
+		"likelihood ratio":       LikelihoodRatio{},
+		"likelihood ratio joint": LikelihoodRatio{Joint: true, LearnSigma: true, OneSided: true, Baseline: true, Sampler: SobolPoints},
+		"weight noise":           LikelihoodRatio{Noise: WeightNoise},
+	}
+	for _, r := range everyPerturbation {
+		every[fmt.Sprintf("forward gradient %d", r.Perturbation)] = r
+	}
+	for name, r := range every {
+		for of, m := range forwardModels {
+			if of == "attention" && name[:5] == "guess" { // its blocks are no chain of uses with examples in front
+				continue
+			}
+			tr, err := r.Trainer(m.model, objectives.CrossEntropy, Spec{Input: m.input, Classes: 3, Batch: 2})
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, of, err)
+				continue
+			}
+			for _, p := range tr.Programs() {
+				if n := p.Stats().Reverse; n != 0 {
+					t.Errorf("%s, %s: %d instructions made by reverse rules", name, of, n)
+				}
+			}
+		}
+	}
+}
+
+// A derivative that is not finite refuses the step, though the loss is finite.
+func TestForwardGradientRefusesSlopes(t *testing.T) {
+	d := toy(16)
+	steep := layers.Func("", func(s *graph.Scope, x *graph.Node) *graph.Node {
+		w := s.Param("w", graph.Zeros(), 1)
+		return graph.Add(x, graph.Mul(graph.Sqrt(w), graph.Const(x, 1))) // slope infinite at 0
+	})
+	for _, r := range []Rule{ForwardGradient{}, ForwardGradient{Perturbation: Sparse, Density: 1}} {
+		tr, err := r.Trainer(layers.Sequential{layers.Dense{Units: 3}, steep}, objectives.CrossEntropy, SpecOf(d, 16, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := tr.Params().Clone()
+		_, err = Fit(t.Context(), tr, d, Config{})
+		wantError(t, err, "forward-gradient", "step 0")
+		sameBits(t, "after the refused step", before, tr.Params())
+	}
+}
