@@ -63,8 +63,6 @@ type operation struct {
 	uses    int // of its value by other operations and as outputs
 }
 
-func (o *operation) value() *value { return o.out[0] }
-
 func (o *operation) types() []Type {
 	t := make([]Type, len(o.in))
 	for i, x := range o.in {

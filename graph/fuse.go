@@ -358,8 +358,8 @@ func newFusion(c *compiler, groups []*group, roots []operand) *fusion {
 	return f
 }
 
-// stored says that a value of g must be written to memory whatever the other groups do.
-func (f *fusion) stored(g *group, v *value) bool {
+// stored says that a value of a group must be written to memory whatever the other groups do.
+func (f *fusion) stored(v *value) bool {
 	return f.fixed[v] || slices.ContainsFunc(f.users[v], func(u *operation) bool { return u.group == nil })
 }
 
@@ -371,7 +371,7 @@ func (f *fusion) recompute() {
 	for _, g := range order {
 		for _, m := range slices.Backward(slices.Clone(g.members)) {
 			v := m.out[0]
-			if v.t.Size() != g.size || f.stored(g, v) {
+			if v.t.Size() != g.size || f.stored(v) {
 				continue
 			}
 			var into []*group
@@ -384,7 +384,7 @@ func (f *fusion) recompute() {
 			ok := len(into) > 0 && f.collect(g, m, &parts)
 			grown := make([]*group, len(into))
 			for i, h := range into {
-				ok = ok && f.worthwhile(g, h, v, parts)
+				ok = ok && f.worthwhile(g, h, parts)
 				if ok {
 					grown[i], ok = f.grow(h, parts)
 				}
@@ -401,7 +401,7 @@ func (f *fusion) recompute() {
 
 const mostRecomputed = 12
 
-// collect lists the members that v depends on but for those that are stored or hold one number a row.
+// collect lists m and the members that it depends on but for those that are stored or hold one number a row.
 func (f *fusion) collect(g *group, m *operation, parts *[]*operation) bool {
 	if slices.Contains(*parts, m) {
 		return true
@@ -413,7 +413,7 @@ func (f *fusion) collect(g *group, m *operation, parts *[]*operation) bool {
 		return false
 	}
 	for _, x := range m.in {
-		if g.has(x.v) && x.v.t.Size() == g.size && !f.stored(g, x.v) && !f.collect(g, x.v.op, parts) {
+		if g.has(x.v) && x.v.t.Size() == g.size && !f.stored(x.v) && !f.collect(g, x.v.op, parts) {
 			return false
 		}
 	}
@@ -421,8 +421,9 @@ func (f *fusion) collect(g *group, m *operation, parts *[]*operation) bool {
 	return true
 }
 
-// worthwhile says that h, to compute v of g for itself, has to read at most one value that it does not read anyway.
-func (f *fusion) worthwhile(g, h *group, v *value, parts []*operation) bool {
+// worthwhile says that h, to compute the parts of g for itself, has to read at most one value that it does not read
+// anyway.
+func (f *fusion) worthwhile(g, h *group, parts []*operation) bool {
 	var more []*value
 	for _, p := range parts {
 		for _, x := range p.in {

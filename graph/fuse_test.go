@@ -97,6 +97,18 @@ var fusibleSteps = []func(f *fusible) *graph.Node{
 		x := f.pick()
 		return graph.Reshape(graph.Tanh(graph.Mul(graph.Flatten(x), f.param(1, graph.TypeOf(x).Size()/graph.ShapeOf(x)[0]))), graph.ShapeOf(x)...)
 	},
+	func(f *fusible) *graph.Node { // slices, whose derivatives are put together again
+		x := f.pick()
+		axis := f.r.IntN(len(graph.ShapeOf(x)))
+		n := graph.ShapeOf(x)[axis]
+		if n < 3 {
+			return graph.Cos(x)
+		}
+		a := 1 + f.r.IntN(n-2)
+		b := a + 1 + f.r.IntN(n-a-1)
+		first := graph.Sin(graph.Slice(x, axis, 0, a, 1))
+		return graph.Concat(axis, graph.Tanh(graph.Slice(x, axis, b, n, 1)), first, graph.Slice(x, axis, a, b, 1))
+	},
 	func(f *fusible) *graph.Node { // dense layer
 		x := f.pick()
 		in, out := graph.ShapeOf(x)[len(graph.ShapeOf(x))-1], 1+f.r.IntN(7)
@@ -109,6 +121,9 @@ var fusibleSteps = []func(f *fusible) *graph.Node{
 	func(f *fusible) *graph.Node { // a sum of products of transposed operands
 		x := graph.Flatten(f.pick())
 		a, b := graph.ShapeOf(x)[0], graph.ShapeOf(x)[1]
+		if a > 100 {
+			return graph.Neg(x)
+		}
 		y := graph.MatMul(graph.Transpose(f.param(a, a)), x)
 		z := graph.MatMul(x, graph.Transpose(f.param(3, b)))
 		return graph.Tanh(graph.Scale(graph.Add(y, graph.MatMul(z, f.param(3, b))), 1/math.Sqrt(float64(b))))

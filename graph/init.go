@@ -56,9 +56,13 @@ func LeCun(fanIn int) Init {
 }
 
 func draw(seed uint64, name string, a *Array, fill func(stream, int, []float64), f func(float64) float64) {
-	z := make([]float64, a.Size())
-	fill(newStream(seed, hashName("init/"+name), 0), 0, z)
-	for i, v := range z {
-		a.Set(i, f(v))
+	var block [1024]float64
+	s := newStream(seed, hashName("init/"+name), 0)
+	for i := 0; i < a.Size(); i += len(block) {
+		z := block[:min(len(block), a.Size()-i)]
+		fill(s, i, z)
+		for j, v := range z {
+			a.Set(i+j, f(v))
+		}
 	}
 }

@@ -26,9 +26,9 @@ func (c *compiler) schedule(roots []operand) []*operation {
 	first := append(slices.Clone(ends), assigns...)
 	slices.Reverse(ends)
 	last := append(slices.Clone(ends), assigns...)
-	any := depthFirst(first, false)
+	deep := depthFirst(first, false)
 	best, peak := []*operation(nil), math.MaxInt
-	for _, order := range [][]*operation{made(any), any, depthFirst(last, false), depthFirst(last, true), depthFirst(first, true)} {
+	for _, order := range [][]*operation{made(deep), deep, depthFirst(last, false), depthFirst(last, true), depthFirst(first, true)} {
 		order = slices.DeleteFunc(order, func(o *operation) bool { return o.prim == assignOp })
 		order = append(order, assigns...)
 		if q := c.lives(order, roots).peak(order); q < peak {

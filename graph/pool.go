@@ -216,7 +216,11 @@ func maxPoolOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.pooled(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			return byDType(out.DType, poolKernel(a, in[0], 1, maxPlane[float32]), poolKernel(a, in[0], 1, maxPlane[float64]), nil), nil
+			f32, f64 := maxPlane[float32], maxPlane[float64]
+			if a.quarters() {
+				f32, f64 = maxQuarters[float32], maxQuarters[float64]
+			}
+			return byDType(out.DType, poolKernel(a, in[0], 1, f32), poolKernel(a, in[0], 1, f64), nil), nil
 		},
 		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Apply(maxPutOp(a), dy, x[0])} },
 		JVP:   func(y *Node, x, dx []*Node) *Node { return Apply(maxPickOp(a), dx[0], x[0]) },
@@ -248,7 +252,11 @@ func maxPutOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.image(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			return byDType(out.DType, poolKernel(a, out, 2, putPlane[float32]), poolKernel(a, out, 2, putPlane[float64]), nil), nil
+			f32 := putPlane[float32]
+			if a.quarters() {
+				f32 = putQuarters
+			}
+			return byDType(out.DType, poolKernel(a, out, 2, f32), poolKernel(a, out, 2, putPlane[float64]), nil), nil
 		},
 		VJP:   func(x, dx *Node, y []*Node) []*Node { return []*Node{Apply(maxPickOp(a), dx, y[1]), nil} },
 		JVP:   linear(func() *Primitive { return maxPutOp(a) }),
@@ -358,6 +366,66 @@ func putPlane[T Float](out, dy, x []T, wy, wx []window, width int) {
 			if at := windowArgMax(x, v, h, width); at >= 0 {
 				out[at] += dy[i*len(wx)+j]
 			}
+		}
+	}
+}
+
+// quarters says that the windows are the usual ones: 2 by 2 pixels side by side that cover the image.
+func (a poolAttrs) quarters() bool {
+	usual := PoolOptions{Kernel: [2]int{2, 2}, Stride: [2]int{2, 2}, Dilation: [2]int{1, 1}}
+	return a.PoolOptions == usual && a.Grid[0] == 0 && a.Size[0]%2 == 0 && a.Size[1]%2 == 0
+}
+
+func maxQuarters[T Float](out, x, _ []T, wy, wx []window, width int) {
+	n := len(wx)
+	for i := range wy {
+		o := out[i*n : (i+1)*n]
+		top, bottom := x[2*i*width:][:2*len(o)], x[(2*i+1)*width:][:2*len(o)]
+		for j := range o {
+			o[j] = max(max(top[2*j], top[2*j+1]), max(bottom[2*j], bottom[2*j+1]))
+		}
+	}
+}
+
+// putQuarters writes each window whole, without a jump that depends on the data unless it is NaN.
+func putQuarters(out, dy, x []float32, wy, wx []window, width int) {
+	n := len(wx)
+	for i := range wy {
+		d := dy[i*n : (i+1)*n]
+		top, bottom := x[2*i*width:][:2*len(d)], x[(2*i+1)*width:][:2*len(d)]
+		outTop, outBottom := out[2*i*width:][:2*len(d)], out[(2*i+1)*width:][:2*len(d)]
+		for j, v := range d {
+			a, b, c, e := top[2*j], top[2*j+1], bottom[2*j], bottom[2*j+1]
+			m := max(max(a, b), max(c, e))
+			bits := math.Float32bits(v)
+			var atA, atB, atC, atE uint32
+			if a == m {
+				atA = 1
+			}
+			if b == m {
+				atB = 1
+			}
+			if c == m {
+				atC = 1
+			}
+			if m != m { // the last NaN
+				switch {
+				case e != e:
+				case c != c:
+					atC = 1
+				case b != b:
+					atB = 1
+				default:
+					atA = 1
+				}
+			}
+			atB &^= atA
+			atC &^= atA | atB
+			atE = 1 &^ (atA | atB | atC)
+			outTop[2*j] = math.Float32frombits(bits & -atA)
+			outTop[2*j+1] = math.Float32frombits(bits & -atB)
+			outBottom[2*j] = math.Float32frombits(bits & -atC)
+			outBottom[2*j+1] = math.Float32frombits(bits & -atE)
 		}
 	}
 }

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// Profile is the time of a program's instructions, summed over those of one op and equal types, longest first.
+// Profile is the time of a program's instructions, each the shortest of several runs, summed over those of one op and
+// equal types, longest first.
 type Profile struct {
 	Runs  int
-	Total time.Duration // of one run, the mean over Runs
+	Total time.Duration // of one run
 	Ops   []OpTime
 }
 
@@ -33,6 +34,7 @@ func (p *Program) Profile(runs int) (*Profile, error) {
 	p.allocateInputs()
 	kinds := map[string]*OpTime{}
 	at := make([]*OpTime, len(p.instructions))
+	shortest := make([]time.Duration, len(p.instructions))
 	labels := make([]context.Context, len(p.instructions))
 	for i := range p.instructions {
 		in := &p.instructions[i]
@@ -45,12 +47,12 @@ func (p *Program) Profile(runs int) (*Profile, error) {
 		}
 		at[i] = kinds[name]
 		at[i].Count++
-		at[i].Flops += in.flops()
+		at[i].Flops += in.op.flops()
 		labels[i] = pprof.WithLabels(context.Background(), pprof.Labels("op", in.prim.Name))
 	}
 	defer pprof.SetGoroutineLabels(context.Background())
 	result := &Profile{Runs: runs}
-	for range runs {
+	for run := range runs {
 		for i := range p.instructions {
 			in := &p.instructions[i]
 			pprof.SetGoroutineLabels(labels[i])
@@ -58,11 +60,15 @@ func (p *Program) Profile(runs int) (*Profile, error) {
 			if err := in.kernel(in.out, in.in); err != nil {
 				return nil, p.failed(in, err)
 			}
-			at[i].Time += time.Since(start)
+			if d := time.Since(start); run == 0 || d < shortest[i] {
+				shortest[i] = d
+			}
 		}
 	}
+	for i, d := range shortest {
+		at[i].Time += d
+	}
 	for _, o := range kinds {
-		o.Time /= time.Duration(runs)
 		result.Total += o.Time
 		result.Ops = append(result.Ops, *o)
 	}
@@ -87,6 +93,6 @@ func (p *Profile) String() string {
 		}
 		fmt.Fprintf(&b, "%10.1f %6.1f %5d %8.1f  %s\n", s*1e6, 100*s/max(p.Total.Seconds(), 1e-9), o.Count, rate, o.Op)
 	}
-	fmt.Fprintf(&b, "%10.1f us in all, mean of %d runs\n", p.Total.Seconds()*1e6, p.Runs)
+	fmt.Fprintf(&b, "%10.1f us in all, each the shortest of %d runs\n", p.Total.Seconds()*1e6, p.Runs)
 	return b.String()
 }

@@ -208,6 +208,3 @@ func (p *Program) failed(in *instruction, err error) error {
 	}
 	return errors.Wrapf(err, "%s", label(in.op.node))
 }
-
-// flops is the number of floating-point operations of the instruction.
-func (in *instruction) flops() int { return in.op.flops() }

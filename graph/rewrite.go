@@ -18,6 +18,13 @@ type (
 	broadcastForm struct{}
 	// transposeForm is the permutation of a transpose.
 	transposeForm []int
+	// padForm is a padding with a value.
+	padForm struct {
+		padAttrs
+		value float64
+	}
+	// concatForm is the axis of a concatenation.
+	concatForm int
 	// reduceForm is a sum or maximum over axes.
 	reduceForm struct {
 		axes    []int
@@ -59,6 +66,9 @@ func (c *compiler) apply(n *Node, p *Primitive, in []operand) operand {
 		}
 		return c.pointwise(n, p, in, t)
 	case binaryForm, whereForm:
+		if y, ok := c.joined(n, p, in, t); ok {
+			return y
+		}
 		return c.pointwise(n, p, in, t)
 	case matMulAttrs:
 		in = slices.Clone(in)
@@ -122,6 +132,54 @@ func (c *compiler) pointwise(n *Node, p *Primitive, in []operand, t Type) operan
 		}
 	}
 	return c.result(n, p, in, t)
+}
+
+// joined is the sum of two arrays of which one is 0 where the other is not, as the derivatives of neighbouring slices
+// are, by putting one behind the other.
+func (c *compiler) joined(n *Node, p *Primitive, in []operand, t Type) (operand, bool) {
+	if p != addOp {
+		return operand{}, false
+	}
+	a, okA := padded(in[0])
+	b, okB := padded(in[1])
+	if !okA || !okB || a.Axis != b.Axis || !in[0].whole() || !in[1].whole() {
+		return operand{}, false
+	}
+	total := t.Shape[a.Axis]
+	first, second := in[0].v.op.in[0], in[1].v.op.in[0]
+	if b.Before < a.Before {
+		a, b, first, second = b, a, second, first
+	}
+	if total-a.After != b.Before {
+		return operand{}, false
+	}
+	parts := append(concatenated(first, a.Axis), concatenated(second, a.Axis)...)
+	shape := slices.Clone(t.Shape)
+	shape[a.Axis] = total - a.Before - b.After
+	y := c.result(n, concatOp(a.Axis), parts, Type{t.DType, shape})
+	if a.Before > 0 || b.After > 0 {
+		y = c.result(n, padOp(padAttrs{a.Axis, a.Before, b.After, 0}, 0), []operand{y}, t)
+	}
+	return y, true
+}
+
+// padded are the attributes of an operand that is padded with zeros at its ends.
+func padded(x operand) (padAttrs, bool) {
+	if x.v.op == nil || x.after != nil {
+		return padAttrs{}, false
+	}
+	f, ok := x.v.op.prim.form.(padForm)
+	return f.padAttrs, ok && f.value == 0 && f.Between == 0
+}
+
+// concatenated are the parts of a concatenation along the axis, or x alone.
+func concatenated(x operand, axis int) []operand {
+	if x.v.op != nil && x.after == nil && x.whole() {
+		if f, ok := x.v.op.prim.form.(concatForm); ok && int(f) == axis {
+			return slices.Clone(x.v.op.in)
+		}
+	}
+	return []operand{x}
 }
 
 // repeated is what a broadcast operand repeats.

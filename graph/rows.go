@@ -14,7 +14,8 @@ import (
 // number. Without reductions each block of a run is computed for itself. With reductions the unit is a row: the runs of
 // all outer indices at one kept index. What a reduction gives is known when its row has been read, so a row is passed
 // several times, once a level: a value's level is the number of reductions, one after the other, that it waits for.
-// Rows of one short run keep their values between levels; otherwise a level computes again what it needs.
+// Short rows keep their values between levels; otherwise a level computes again what it needs. Short rows of several
+// runs are gathered into one piece of scratch memory first, and their results scattered.
 
 type rows struct {
 	members []*operation
@@ -25,6 +26,8 @@ type rows struct {
 	in      []operand
 	way     [][]bend // of each operand of in
 	block   int      // elements computed at once
+	keeps   bool     // a row's values stay in scratch memory from level to level
+	packed  bool     // and its operands and results are there as well
 
 	place   map[*value]place
 	numbers int // row numbers: results of reductions and what is computed from them
@@ -75,8 +78,8 @@ func newRows(g *group, members []*operation, out []*value) *operation {
 	}
 	size := out[0].t.DType.Size()
 	r.block = min(r.run, blockBytes/int(size))
-	if r.keeps(int(size)) {
-		r.block = r.run
+	if row := r.row(); r.split != nil && row*int(size) <= rowBytes && (row == r.run || r.packable()) {
+		r.keeps, r.packed, r.block = true, row > r.run, row
 	}
 	o := &operation{fused: r, out: out, node: members[len(members)-1].node, in: r.in}
 	name := make([]string, len(members))
@@ -99,9 +102,40 @@ func isReduction(o *operation) bool {
 	return ok
 }
 
-// keeps says that a row's values stay in scratch memory from level to level.
-func (r *rows) keeps(size int) bool {
-	return r.split != nil && r.split.outer == 1 && r.run*size <= rowBytes
+// row is the number of elements of a row.
+func (r *rows) row() int {
+	if r.split == nil {
+		return r.run
+	}
+	return r.split.outer * r.split.inner
+}
+
+// shortRun is a run too short for loops of its own.
+const shortRun = 128
+
+// packable says that a row of several short runs can be gathered: each operand has one number for each element, for
+// each row, or for all.
+func (r *rows) packable() bool {
+	if r.run >= shortRun {
+		return false
+	}
+	for _, m := range r.members {
+		if r.number(m.out[0]) && !isReduction(m) {
+			continue
+		}
+		for _, x := range m.in {
+			if n := x.v.t.Size(); n != r.size && n != 1 && !(n == r.split.kept && r.split.is(pattern(x.shape, m.out[0].t.Shape))) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// A move gathers an operand's row, or scatters a result's.
+type move struct {
+	result bool
+	index  int
 }
 
 // number says that a value holds one number a row.
@@ -112,6 +146,25 @@ func (r *rows) lower() {
 	inside := map[*value]*operation{}
 	at := map[*value]int{} // level
 	most := 0
+	var moves []*operation
+	if r.packed {
+		for _, m := range r.members {
+			inside[m.out[0]] = m
+		}
+		for _, m := range r.members {
+			for _, x := range m.in {
+				if x.v.t.Size() == r.size && inside[x.v] == nil {
+					if x.after != nil && inside[x.after] != nil {
+						x.after = nil
+					}
+					x.shape = x.v.t.Shape
+					at := r.operand(x, []bend{{r.size, 1}})
+					inside[x.v] = &operation{prim: &Primitive{form: move{false, at}}, out: []*value{x.v}}
+					moves = append(moves, inside[x.v])
+				}
+			}
+		}
+	}
 	for _, m := range r.members {
 		v := m.out[0]
 		inside[v] = m
@@ -124,7 +177,7 @@ func (r *rows) lower() {
 		most = max(most, at[v])
 	}
 	for i, v := range r.out {
-		if !r.number(v) {
+		if !r.number(v) && !r.packed {
 			r.place[v] = place{inResult, i}
 		}
 	}
@@ -136,7 +189,9 @@ func (r *rows) lower() {
 	}
 	r.levels = make([]level, most+1)
 	sum := map[*value]int{}
-	keeps := r.keeps(int(r.out[0].t.DType.Size()))
+	for _, m := range moves {
+		r.levels[0].blocks = append(r.levels[0].blocks, step{op: m})
+	}
 	for l := range r.levels {
 		// What this level computes: its own members and, unless they were kept, those that these need.
 		need := map[*value]bool{}
@@ -149,15 +204,15 @@ func (r *rows) lower() {
 			switch {
 			case r.number(v) && !isReduction(m):
 				continue
-			case own && (keeps || isReduction(m) || r.place[v].kind == inResult && slices.Contains(r.out, v)):
+			case own && (r.keeps || isReduction(m) || r.place[v].kind == inResult && slices.Contains(r.out, v)):
 				need[v] = true
-			case keeps || isReduction(m) || at[v] < l && slices.Contains(r.out, v):
+			case r.keeps || isReduction(m) || at[v] < l && slices.Contains(r.out, v):
 				continue
 			}
 			if need[v] {
 				for _, x := range m.in {
 					if y := inside[x.v]; y != nil && !r.number(x.v) && !(slices.Contains(r.out, x.v) && at[x.v] < l) {
-						need[x.v] = need[x.v] || !keeps || at[x.v] == l
+						need[x.v] = need[x.v] || !r.keeps || at[x.v] == l
 					}
 				}
 			}
@@ -179,10 +234,14 @@ func (r *rows) lower() {
 				r.levels[l].blocks = append(r.levels[l].blocks, s)
 			case need[v] && !isReduction(m):
 				r.levels[l].blocks = append(r.levels[l].blocks, r.step(m, inside))
+				if i := slices.Index(r.out, v); r.packed && i >= 0 {
+					o := &operation{prim: &Primitive{form: move{true, i}}, in: []operand{{v: v}}, out: []*value{{}}}
+					r.levels[l].blocks = append(r.levels[l].blocks, step{op: o})
+				}
 			}
 		}
 	}
-	r.allocate(keeps)
+	r.allocate()
 }
 
 // step is the computation of one member. The places of values in scratch memory are set by allocate.
@@ -216,7 +275,7 @@ func (r *rows) operand(x operand, way []bend) int {
 }
 
 // allocate gives values that are not results slots of scratch memory, which they share one after the other.
-func (r *rows) allocate(keeps bool) {
+func (r *rows) allocate() {
 	var lists [][]*step
 	var list []*step
 	for l := range r.levels {
@@ -227,11 +286,11 @@ func (r *rows) allocate(keeps bool) {
 		for i := range r.levels[l].blocks {
 			list = append(list, &r.levels[l].blocks[i])
 		}
-		if !keeps {
+		if !r.keeps {
 			lists, list = append(lists, list), nil
 		}
 	}
-	if keeps {
+	if r.keeps {
 		lists = append(lists, list)
 	}
 	for _, list := range lists {
@@ -245,7 +304,7 @@ func (r *rows) allocate(keeps bool) {
 		slots := 0
 		for i, s := range list {
 			v := s.op.out[0]
-			if !s.reduce {
+			if f, ok := s.op.prim.form.(move); !s.reduce && !(ok && f.result) {
 				if p, ok := r.place[v]; !ok || p.kind == inSlot {
 					if n := len(free); n > 0 {
 						r.place[v] = place{inSlot, free[n-1]}
@@ -264,8 +323,10 @@ func (r *rows) allocate(keeps bool) {
 					free = append(free, p.index)
 				}
 			}
-			if _, ok := last[v]; !ok && r.place[v].kind == inSlot && !s.reduce {
-				free = append(free, r.place[v].index)
+			if _, ok := last[v]; !ok && !s.reduce {
+				if p, ok := r.place[v]; ok && p.kind == inSlot {
+					free = append(free, p.index)
+				}
 			}
 		}
 		r.slots = max(r.slots, slots)
@@ -288,6 +349,9 @@ func (r *rows) overwrites(j, k int) bool {
 	v := r.out[j]
 	if r.number(v) || r.in[k].v.t.Size() != r.size || len(r.way[k]) != 1 || r.way[k][0].stride != 1 {
 		return false
+	}
+	if r.packed {
+		return true // a row is read whole before it is written
 	}
 	written := false
 	for l := range r.levels {
@@ -348,6 +412,7 @@ type boundStep[T Float] struct {
 	reduce  bool
 	maximum bool
 	total   func(x []T) float64 // sum or maximum of a piece
+	move    *move
 	sum     int
 	dst     place
 	src     [3]place
@@ -371,7 +436,7 @@ func bindRows[T Float](r *rows, out []*Array) Kernel {
 	each := k.run
 	k.width, k.units = 1, r.size/r.run
 	if r.split != nil {
-		each, k.units = r.split.outer*r.split.inner, r.split.kept
+		each, k.units = r.row(), r.split.kept
 	} else if r.block < r.run {
 		k.width = (r.run + r.block - 1) / r.block
 		each, k.units = r.block, k.units*k.width
@@ -397,6 +462,8 @@ func bindStep[T Float](r *rows, s step) boundStep[T] {
 		b.unary = unaryLoop[T](s.op.prim.Name, f.f)
 	case binaryForm:
 		b.binary = binaryLoop[T](s.op.prim.Name, f.f)
+	case move:
+		b.move = &f
 	case whereForm:
 		b.ternary = whereLoop[T, T]
 		if fast, ok := any(where32).(func(out, c, a, b []T, sc, sa, sb int)); ok {
@@ -492,6 +559,11 @@ func (k *rowKernel[T]) row(c *cursor[T], kept int) {
 				}
 			}
 		}
+		if k.packed {
+			k.seek(c, kept)
+			k.blockAt(c, level.blocks, 0, k.block)
+			continue
+		}
 		for a := range k.split.outer {
 			k.seek(c, a*k.split.kept+kept)
 			for at := 0; at < k.run; at += k.block {
@@ -548,6 +620,10 @@ func (k *rowKernel[T]) number(c *cursor[T], s *boundStep[T], kept int) {
 func (k *rowKernel[T]) blockAt(c *cursor[T], steps []boundStep[T], at, n int) {
 	for i := range steps {
 		s := &steps[i]
+		if s.move != nil {
+			k.move(c, s)
+			continue
+		}
 		a := k.source(c, s, 0, at, n)
 		if s.reduce {
 			if s.maximum {
@@ -578,6 +654,23 @@ func (k *rowKernel[T]) blockAt(c *cursor[T], steps []boundStep[T], at, n int) {
 		default:
 			fill(out, a[0])
 		}
+	}
+}
+
+// move gathers or scatters the row that the cursor is at.
+func (k *rowKernel[T]) move(c *cursor[T], s *boundStep[T]) {
+	step := k.split.kept * k.run
+	at := c.run * k.run
+	if s.move.result {
+		row := c.slots[s.src[0].index*k.block:][:k.block]
+		for ; len(row) > 0; row, at = row[k.run:], at+step {
+			copy(k.results[s.move.index][at:at+k.run], row)
+		}
+		return
+	}
+	row := c.slots[s.dst.index*k.block:][:k.block]
+	for ; len(row) > 0; row, at = row[k.run:], at+step {
+		copy(row, k.memory[s.move.index][at:at+k.run])
 	}
 }
 

@@ -301,6 +301,7 @@ func Pad(x *Node, axis, before, after int, value float64) *Node {
 func padOp(a padAttrs, value float64) *Primitive {
 	return &Primitive{
 		Name: "pad",
+		form: padForm{a, value},
 		Attrs: struct {
 			padAttrs
 			Value float64
@@ -358,6 +359,7 @@ func concatOp(axis int) *Primitive {
 	return &Primitive{
 		Name:  "concat",
 		Attrs: axis,
+		form:  concatForm(axis),
 		Type: func(in []Type) (Type, error) {
 			shape := slices.Clone(in[0].Shape)
 			for i, t := range in[1:] {

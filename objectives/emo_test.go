@@ -191,6 +191,12 @@ func TestEMOExtremes(t *testing.T) {
 	} {
 		finite(t, name, f, 3)
 	}
+	finite(t, "one word", with(EMOOptions{}.LossWith, rows([]float64{1, 2})), 1)
+	// The small cost of a nearly sure answer in float32 as in float64.
+	rough := gradcheck.Normal(3, 3, 5)
+	wide, _ := losses(t, with(EMOOptions{Mode: EMOOnly}.LossWith, rough), rows([]float64{20, 0, 1}), labelsOf(0))
+	narrow, _ := losses(t, with(EMOOptions{Mode: EMOOnly}.LossWith, rough), graph.ArrayOf([]float32{20, 0, 1}, 1, 3), labelsOf(0))
+	wantNear(t, "nearly sure", 1e-5, []float64{narrow[0] / wide[0]}, []float64{1})
 	// Sure and right, and sure and wrong with two vectors at a right angle.
 	loss, dx := losses(t, with(EMOOptions{}.LossWith, vectors), rows([]float64{1e4, -1e4, -1e4}), labelsOf(0))
 	wantNear(t, "right", 0, append(loss, dx...), make([]float64, 4))

@@ -99,6 +99,8 @@ func TestTransferDerivatives(t *testing.T) {
 	for _, f := range []func(x, y, p *graph.Node) *graph.Node{PartialCE, SquaredLog} {
 		gradcheck.Check(t, func(_ *graph.Scope, x []*graph.Node) *graph.Node { return f(x[0], x[1], x[2]) },
 			gradcheck.Normal(1, 4, 3), gradcheck.Ints(1, 3, 4), gradcheck.Uniform(1, .2, 1, 4))
+		none, dx := losses(t, with(f, numbers(0)), rows([]float64{1, 2, 3}), labelsOf(0))
+		wantNear(t, "a label the teacher never gives", 0, append(none, dx...), make([]float64, 4))
 		for _, p := range []float64{0, 1} {
 			finite(t, "partial", with(f, numbers(p)), 3)
 		}

@@ -160,7 +160,7 @@ func JacobiBPTT(s *graph.Scope, cell func(h, x *graph.Node) *graph.Node, loss fu
 	direct := graph.Slice(graph.Grad(total, all)[0], 0, batch, (time+1)*batch, 1)
 	adjoint := direct
 	for range min(sweeps, time) - 1 {
-		back := graph.VJP([]*graph.Node{next}, []*graph.Node{from}, []*graph.Node{adjoint})[0]
+		back := graph.VJP([]*graph.Node{next}, []*graph.Node{adjoint}, []*graph.Node{from})[0]
 		back = graph.Slice(back, 0, batch, time*batch, 1)
 		adjoint = graph.Add(direct, graph.Pad(back, 0, 0, batch, 0))
 	}
@@ -170,4 +170,29 @@ func JacobiBPTT(s *graph.Scope, cell func(h, x *graph.Node) *graph.Node, loss fu
 		grads[i] = graph.Add(grads[i], g)
 	}
 	return Goal{Loss: total, Params: params, Grads: grads}
+}
+
+// JacobiSolve is Jacobi for functions that compute all states in one call, as an autoregressive network does: it
+// replaces x by f(x) until no number changes by more than tolerance, at most the given number of times, and returns how
+// often f was called. f must not keep or change x. If number i of f(x) depends on the numbers before it only, as many
+// sweeps as there are numbers give the exact solution.
+func JacobiSolve(f func(x, next *graph.Array) error, x *graph.Array, most int, tolerance float64) (sweeps int, err error) {
+	next := graph.NewArray(x.DType, x.Shape...)
+	for sweeps < most {
+		if err := f(x, next); err != nil {
+			return sweeps, err
+		}
+		sweeps++
+		settled := true
+		for i := range x.Size() {
+			settled = settled && math.Abs(next.At(i)-x.At(i)) <= tolerance
+		}
+		if err := x.CopyFrom(next); err != nil {
+			return sweeps, err
+		}
+		if settled {
+			break
+		}
+	}
+	return sweeps, nil
 }

@@ -26,6 +26,14 @@ var everyRule = map[string]Rule{
 	"ff energy":          ForwardForward{Readout: Energy, Negatives: WrongLabel},
 	"forward-gradient":   ForwardGradient{},
 	"forward rademacher": ForwardGradient{Perturbation: Rademacher, Tangents: 3},
+	"forward sparse":     ForwardGradient{Perturbation: Sparse},
+	"forward orthogonal": ForwardGradient{Perturbation: Orthogonal, Tangents: 3},
+	"forward rank one":   ForwardGradient{Perturbation: RankOne, Tangents: 2},
+	"guess activation":   ForwardGuess{},
+	"guess weight":       ForwardGuess{Guess: NTKGuess, Target: LocalTarget, Space: WeightSpace, PerBatch: true},
+	"guess random":       ForwardGuess{Guess: GaussianGuess, PerBatch: true},
+	"likelihood ratio":   LikelihoodRatio{Draws: 2, LearnSigma: true, Sampler: SobolPoints},
+	"likelihood joint":   LikelihoodRatio{Joint: true, OneSided: true, Baseline: true},
 }
 
 // withNoise has dropout and batch normalisation, so randomness and running state count.

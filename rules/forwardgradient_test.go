@@ -18,6 +18,7 @@ type problem struct {
 	y            *graph.Node
 	params       []*graph.Node
 	grads        []*graph.Node
+	data         *graph.Array // of x
 }
 
 func newProblem(t *testing.T, model layers.Layer, batch int, input ...int) *problem {
@@ -28,6 +29,7 @@ func newProblem(t *testing.T, model layers.Layer, batch int, input ...int) *prob
 	for i := range x.Size() {
 		x.Set(i, r.NormFloat64())
 	}
+	p.data = x
 	y := graph.NewArray(graph.Int, batch)
 	for i := range y.Ints() {
 		y.Ints()[i] = r.IntN(3)
@@ -35,7 +37,7 @@ func newProblem(t *testing.T, model layers.Layer, batch int, input ...int) *prob
 	var err error
 	p.g, err = graph.Build(&graph.Params{Seed: 4, DType: graph.Float64}, func(s *graph.Scope) {
 		p.s = s
-		p.x, p.y = graph.Literal(s.Const(0), x), graph.Literal(s.Const(0), y)
+		p.x, p.y = s.Input("x", graph.Float64, x.Shape...), graph.Literal(s.Const(0), y)
 		p.out = model.Apply(s, p.x)
 		p.loss = objectives.CrossEntropy(p.out, p.y)
 		p.params = s.Graph().Trainable(p.loss)
@@ -64,6 +66,11 @@ func (p *problem) compile(t *testing.T, nodes ...*graph.Node) *graph.Program {
 	q, err := p.g.Compile(nodes...)
 	if err != nil {
 		t.Fatalf("%+v", err)
+	}
+	if q.Uses(p.x) {
+		if err := q.Bind(p.x, p.data); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return q
 }

@@ -62,6 +62,7 @@ type phase struct {
 	program  *graph.Program
 	x, y     *graph.Node
 	losses   []*graph.Array
+	params   [][]*graph.Param
 	grads    [][]*graph.Array
 	steppers []*optim.Stepper
 }
@@ -136,7 +137,7 @@ func (t *trainer) compile(build Phase) (*phase, error) {
 			return nil, err
 		}
 		ph.losses = append(ph.losses, ph.program.Array(goal.Loss))
-		ph.grads, ph.steppers = append(ph.grads, grads), append(ph.steppers, s)
+		ph.params, ph.grads, ph.steppers = append(ph.params, params), append(ph.grads, grads), append(ph.steppers, s)
 	}
 	return ph, nil
 }
@@ -172,18 +173,7 @@ func (t *trainer) Step(b *Batch) (float64, error) {
 		return 0, graph.Fail(t.plan.Name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
 	}
 	p := ph.program
-	if p.Uses(ph.x) {
-		if err := p.Bind(ph.x, b.X); err != nil {
-			return 0, err
-		}
-	}
-	if p.Uses(ph.y) {
-		if err := p.Bind(ph.y, b.Y); err != nil {
-			return 0, err
-		}
-	}
-	p.SetStep(t.Steps())
-	if err := p.Run(); err != nil {
+	if err := ph.run(b, t.Steps()); err != nil {
 		return 0, errors.Wrap(err, t.plan.Name)
 	}
 	var sum float64
@@ -204,6 +194,23 @@ func (t *trainer) Step(b *Batch) (float64, error) {
 	}
 	t.steps.Ints()[0]++
 	return sum, nil
+}
+
+// run computes losses and directions of a batch at a step.
+func (ph *phase) run(b *Batch, step int) error {
+	p := ph.program
+	if p.Uses(ph.x) {
+		if err := p.Bind(ph.x, b.X); err != nil {
+			return err
+		}
+	}
+	if p.Uses(ph.y) {
+		if err := p.Bind(ph.y, b.Y); err != nil {
+			return err
+		}
+	}
+	p.SetStep(step)
+	return p.Run()
 }
 
 func (t *trainer) Predict(b *Batch) (*graph.Array, error) {

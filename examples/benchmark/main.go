@@ -10,8 +10,8 @@
 //	go run ./examples/benchmark -jobs mlp -profile   # and where the time goes
 //	go run ./examples/benchmark -jobs mlp -against gorgonia
 //
-// With -against gorgonia the same nodes are computed by Gorgonia's own TapeMachine, one op at a time in memory of its
-// own, without the optimiser's update. The jobs are defined in jobs.go; -help lists them.
+// With -against gorgonia the same nodes, with the same kernels, are computed by Gorgonia's own TapeMachine: one op at a
+// time in memory of its own, without the optimiser's update. The jobs are defined in jobs.go; -help lists them.
 package main
 
 import (
@@ -148,7 +148,12 @@ func child(o options) error {
 	}
 	peer, step := "harpe", t.step
 	if o.against != "" {
-		peer, step = o.against, func() error { _, err := t.program.Reference(); return err }
+		r, err := t.program.Reference()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		peer, step = o.against, func() error { _, err := r.Run(); return err }
 	}
 	ms, err := median(step, o.seconds)
 	if err != nil {

@@ -1,0 +1,93 @@
+package rules
+
+import (
+	"math"
+
+	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/layers"
+	"github.com/harpe-ml/harpe/objectives"
+)
+
+// Alignment compares the directions in which a trainer would move with the reverse-mode gradient of the objective: a
+// measurement, which trains nothing and which no rule sees.
+type Alignment struct {
+	of    *trainer
+	truth *phase
+	mean  [][]float64 // for each parameter of the truth; nil if the trainer has no direction for it
+}
+
+// NewAlignment prepares the comparison for the trainer's model and objective. A trainer whose steps are not made of
+// one program with all directions is refused.
+func NewAlignment(t Trainer, model layers.Layer, objective objectives.Objective) (*Alignment, error) {
+	of, ok := t.(*trainer)
+	if !ok {
+		return nil, graph.Fail("alignment", "trainer", "one made of a Plan", t.Name())
+	}
+	a := &Alignment{of: of}
+	truth := trainer{plan: Plan{Name: "alignment", Optimizer: orAdam(nil)}, spec: of.spec, params: of.params, steps: of.steps, gain: 1}
+	var err error
+	a.truth, err = truth.compile(func(s *graph.Scope, x, y *graph.Node) []Goal {
+		loss := objective(model.Apply(s, x), y)
+		return []Goal{Minimize(loss, s.Graph().Trainable(loss))}
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.mean = make([][]float64, len(a.truth.params[0]))
+	return a, nil
+}
+
+// Measure is the cosine between the trainer's direction on a batch, averaged over the random numbers of n steps from
+// the given one on, and the gradient, and the ratio of their lengths, over the parameters that both have. The
+// parameters stay as they are.
+func (a *Alignment) Measure(b *Batch, step, n int) (cosine, ratio float64, err error) {
+	kept := a.of.params.Clone() // running a step's program updates states
+	defer func() {
+		if e := a.of.params.CopyFrom(kept); err == nil {
+			err = e
+		}
+	}()
+	ph := a.of.phases[a.of.active]
+	for i := range a.mean {
+		a.mean[i] = nil
+	}
+	for k := range n {
+		if err := ph.run(b, step+k); err != nil {
+			return 0, 0, err
+		}
+		for i, params := range ph.params {
+			for j, p := range params {
+				a.add(p, ph.grads[i][j], n)
+			}
+		}
+		if err := a.of.params.CopyFrom(kept); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := a.truth.run(b, step); err != nil {
+		return 0, 0, err
+	}
+	var both, ours, theirs float64
+	for i, sum := range a.mean {
+		for j, v := range sum {
+			g := a.truth.grads[0][i].At(j)
+			both, ours, theirs = both+v*g, ours+v*v, theirs+g*g
+		}
+	}
+	return both / math.Sqrt(ours*theirs), math.Sqrt(ours / theirs), nil
+}
+
+// add counts one direction of a parameter.
+func (a *Alignment) add(p *graph.Param, g *graph.Array, n int) {
+	for i, q := range a.truth.params[0] {
+		if q != p {
+			continue
+		}
+		if a.mean[i] == nil {
+			a.mean[i] = make([]float64, g.Size())
+		}
+		for j := range a.mean[i] {
+			a.mean[i][j] += g.At(j) / float64(n)
+		}
+	}
+}
