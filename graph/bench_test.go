@@ -83,7 +83,7 @@ func BenchmarkCost(b *testing.B) {
 
 // BenchmarkCompile shows that compilation is linear in the number of nodes.
 func BenchmarkCompile(b *testing.B) {
-	for _, depth := range []int{25, 50, 100, 200} {
+	for _, depth := range []int{25, 50, 100, 200, 400, 800} {
 		b.Run(fmt.Sprintf("depth=%d", depth), func(b *testing.B) {
 			g, out := perceptron(b, 4, 8, depth)
 			var p *graph.Program

@@ -270,8 +270,18 @@ func peakOf(buffers []*buffer, n int) int {
 	return peak
 }
 
-// layOut chooses offsets, in several ways until one needs hardly more than the peak, and gives the arena's size.
+// mostFitted bounds the time of firstFit, which is quadratic.
+const mostFitted = 2000
+
+// layOut chooses offsets, in several ways until one needs hardly more than the peak, and gives the arena's size. Of very
+// many buffers the smallest lie behind the others.
 func layOut(buffers []*buffer, peak int) int {
+	if len(buffers) > mostFitted {
+		bySize := slices.Clone(buffers)
+		slices.SortStableFunc(bySize, func(a, b *buffer) int { return b.size - a.size })
+		size := layOut(bySize[:mostFitted], peak)
+		return size + bestFit(bySize[mostFitted:], size)
+	}
 	best := math.MaxInt
 	offsets := make([]int, len(buffers))
 	orders := []func(a, b *buffer) int{
@@ -343,4 +353,56 @@ func firstFit(buffers []*buffer) int {
 		}
 	}
 	return size
+}
+
+// bestFit places buffers in the order of time, each in the smallest gap that holds it, from base on, and gives the
+// memory it needs.
+func bestFit(buffers []*buffer, base int) int {
+	slices.SortStableFunc(buffers, func(a, b *buffer) int { return a.first - b.first })
+	ends := slices.Clone(buffers)
+	slices.SortStableFunc(ends, func(a, b *buffer) int { return a.last - b.last })
+	var gaps []gap
+	end := 0
+	for _, u := range buffers {
+		for ; ends[0].last < u.first; ends = ends[1:] {
+			gaps = give(gaps, gap{ends[0].offset - base, ends[0].size})
+		}
+		best := -1
+		for i, g := range gaps {
+			if g.size >= u.size && (best < 0 || g.size < gaps[best].size) {
+				best = i
+			}
+		}
+		if best < 0 {
+			u.offset = base + end
+			end += u.size
+			continue
+		}
+		u.offset = base + gaps[best].offset
+		gaps[best].offset += u.size
+		if gaps[best].size -= u.size; gaps[best].size == 0 {
+			gaps = slices.Delete(gaps, best, best+1)
+		}
+	}
+	return end
+}
+
+type gap struct{ offset, size int }
+
+// give returns a piece; gaps stay sorted by offset and neighbours are joined.
+func give(gaps []gap, g gap) []gap {
+	if g.size == 0 {
+		return gaps
+	}
+	i, _ := slices.BinarySearchFunc(gaps, g.offset, func(a gap, o int) int { return a.offset - o })
+	gaps = slices.Insert(gaps, i, g)
+	if i+1 < len(gaps) && gaps[i].offset+gaps[i].size == gaps[i+1].offset {
+		gaps[i].size += gaps[i+1].size
+		gaps = slices.Delete(gaps, i+1, i+2)
+	}
+	if i > 0 && gaps[i-1].offset+gaps[i-1].size == gaps[i].offset {
+		gaps[i-1].size += gaps[i].size
+		gaps = slices.Delete(gaps, i, i+1)
+	}
+	return gaps
 }

@@ -19,13 +19,20 @@ type Alignment struct {
 // NewAlignment prepares the comparison for the trainer's model and objective. A trainer whose steps are not made of
 // one program with all directions is refused.
 func NewAlignment(t Trainer, model layers.Layer, objective objectives.Objective) (*Alignment, error) {
-	of, ok := t.(*trainer)
-	if !ok {
+	var of *trainer
+	var err error
+	switch t := t.(type) {
+	case *trainer:
+		of = t
+	case *redrawing:
+		if of, err = t.stored(); err != nil {
+			return nil, err
+		}
+	default:
 		return nil, graph.Fail("alignment", "trainer", "one made of a Plan", t.Name())
 	}
 	a := &Alignment{of: of}
 	truth := trainer{plan: Plan{Name: "alignment", Optimizer: orAdam(nil)}, spec: of.spec, params: of.params, steps: of.steps, gain: 1}
-	var err error
 	a.truth, err = truth.compile(func(s *graph.Scope, x, y *graph.Node) []Goal {
 		loss := objective(model.Apply(s, x), y)
 		return []Goal{Minimize(loss, s.Graph().Trainable(loss))}

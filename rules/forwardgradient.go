@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/pkg/errors"
+
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
 	"github.com/harpe-ml/harpe/objectives"
@@ -47,25 +49,73 @@ type ForwardGradient struct {
 // Name is "forward-gradient".
 func (ForwardGradient) Name() string { return "forward-gradient" }
 
-// Trainer compiles one forward program that carries values and tangents side by side.
+// Trainer compiles one forward program that carries values and tangents side by side. Gaussian, Rademacher and rank-one
+// directions are drawn again for the update, so that neither they nor the estimate are ever in memory as a whole.
 func (r ForwardGradient) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if r.Optimizer == nil {
+		r.Optimizer = optim.SGD{LR: 0.001}
+	}
+	if !r.redraws() {
+		return r.plan(model, objective, func(_ *graph.Graph, loss *graph.Node, params, grads, slopes []*graph.Node) []Goal {
+			return []Goal{{Loss: guard(loss, slopes...), Params: params, Grads: grads}}
+		}).Trainer(spec)
+	}
+	var params []*graph.Param
+	planned, err := r.plan(model, objective, func(g *graph.Graph, loss *graph.Node, nodes, _, slopes []*graph.Node) []Goal {
+		for _, n := range nodes {
+			params = append(params, g.Param(n))
+		}
+		goals := []Goal{{Loss: loss}}
+		for _, d := range slopes {
+			goals = append(goals, Goal{Loss: d})
+		}
+		return goals
+	}).Trainer(spec)
+	if err != nil {
+		return nil, err
+	}
+	inner := planned.(*trainer)
+	stepper, err := optim.New(r.Optimizer, params, r.Options)
+	if err != nil {
+		return nil, errors.Wrap(err, r.Name())
+	}
+	inner.phases[0].steppers[0] = stepper
+	t := &redrawing{trainer: inner}
+	if len(params) > 0 && params[0].Value.DType == graph.Float64 {
+		t.update = newRedrawn[float64](r, params, stepper, inner.spec.Seed).update
+	} else {
+		t.update = newRedrawn[float32](r, params, stepper, inner.spec.Seed).update
+	}
+	t.stored = func() (*trainer, error) {
+		p := r.plan(model, objective, func(_ *graph.Graph, loss *graph.Node, params, grads, _ []*graph.Node) []Goal {
+			return []Goal{{Loss: loss, Params: params, Grads: grads}}
+		})
+		p.Params = inner.params
+		s, err := p.Trainer(spec)
+		if err != nil {
+			return nil, err
+		}
+		return s.(*trainer), nil
+	}
+	return t, nil
+}
+
+// plan is the rule with goals made of the loss, the parameters, their estimates and the derivatives.
+func (r ForwardGradient) plan(model layers.Layer, objective objectives.Objective,
+	goals func(g *graph.Graph, loss *graph.Node, params, grads, slopes []*graph.Node) []Goal) Plan {
 	step := func(s *graph.Scope, x, y *graph.Node) []Goal {
 		loss := objective(model.Apply(s, x), y)
 		params := s.Graph().Trainable(loss)
 		grads, slopes := r.estimate(loss, params, r.directions(s, loss, params))
-		return []Goal{{Loss: guard(loss, slopes...), Params: params, Grads: grads}}
-	}
-	optimizer := r.Optimizer
-	if optimizer == nil {
-		optimizer = optim.SGD{LR: 0.001}
+		return goals(s.Graph(), loss, params, grads, slopes)
 	}
 	return Plan{
 		Name:      r.Name(),
 		Phases:    []Phase{step},
 		Predict:   model.Apply,
-		Optimizer: optimizer,
+		Optimizer: r.Optimizer,
 		Options:   r.Options,
-	}.Trainer(spec)
+	}
 }
 
 // guard is the loss, and not finite if one of the numbers is not.
@@ -119,7 +169,7 @@ func (r ForwardGradient) directions(s *graph.Scope, loss *graph.Node, params []*
 	for i := range all {
 		all[i].at = params
 		for _, p := range params {
-			all[i].v = append(all[i].v, r.draw(s, fmt.Sprintf("tangent/%d/%s", i, s.Graph().Param(p).Name), p, density))
+			all[i].v = append(all[i].v, r.draw(s, tangentName(i, s.Graph().Param(p).Name), p, density))
 		}
 		all[i].move = all[i].v
 	}
@@ -196,7 +246,7 @@ func (r ForwardGradient) rankOne(s *graph.Scope, k int, u direction, uses map[*g
 	for i, w := range params {
 		shape := graph.ShapeOf(w)
 		if len(shape) > 1 {
-			stream := fmt.Sprintf("tangent/%d/%s", k, s.Graph().Param(w).Name)
+			stream := tangentName(k, s.Graph().Param(w).Name)
 			p, q := s.Root().Rademacher(stream+"/p", shape[0]), s.Root().Rademacher(stream+"/q", shape[1:]...)
 			column := make([]int, len(shape))
 			for j := range column {

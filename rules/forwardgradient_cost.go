@@ -61,7 +61,11 @@ func MeasureCost(r Rule, model layers.Layer, objective objectives.Objective, spe
 	}
 	stats := ph.program.Stats()
 	c.ForwardFlops, c.ForwardMemory = stats.Flops, stats.ArenaBytes+stats.ConstBytes
+	begin := t.Params().Clone()
 	for range max(repeats, 1) + 1 { // the first run warms up
+		if err := t.Params().CopyFrom(begin); err != nil { // what is learned from random numbers may be anything
+			return c, err
+		}
 		start := time.Now()
 		if _, err := t.Step(b); err != nil {
 			return c, err

@@ -3,11 +3,13 @@ package rules
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
 	"github.com/harpe-ml/harpe/objectives"
+	"github.com/harpe-ml/harpe/rules/optim"
 )
 
 // problem is a model with its loss on a batch of three-class examples, in float64, and its reverse-mode gradients.
@@ -188,7 +190,7 @@ func TestForwardGradientEnumerated(t *testing.T) {
 	for _, m := range []layers.Layer{
 		layers.Dense{Units: 3},               // P = 9 for two inputs
 		layers.Dense{Units: 3, NoBias: true}, // 6
-		layers.Sequential{layers.Dense{Units: 2, Activation: layers.Tanh{}, NoBias: true}, layers.Dense{Units: 3}}, // 13 - too many for the table: see below
+		layers.Sequential{layers.Dense{Units: 2, Activation: layers.Tanh{}, NoBias: true}, layers.Dense{Units: 3}}, // 13: unit vectors only
 	} {
 		p := newProblem(t, m, 4, 2)
 		u := p.given(t)
@@ -231,15 +233,23 @@ func TestForwardGradientEnumerated(t *testing.T) {
 	}
 }
 
-// Sparse directions, all 3⁵ outcomes with their probabilities: mean g, mean square (P-1+1/density)|g|². Rank-one ones,
-// all 2³·2² outcomes for a 3 by 2 matrix: mean g, mean square P|g|².
-func TestForwardGradientSparseAndRankOneEnumerated(t *testing.T) {
-	g := []float64{1, 2, 3, 4, 5}
-	const density = 0.4
-	mean, squares := make([]float64, 5), 0.0
-	for code := range 243 {
-		v, weight := make([]float64, 5), 1.0
-		for i, c := 0, code; i < 5; i, c = i+1, c/3 {
+// The average of the estimate over all 3⁶ sparse vectors, with their probabilities, is the gradient and its mean square
+// (P-1+1/density)|g|². What is drawn has these values with these frequencies.
+func TestForwardGradientSparse(t *testing.T) {
+	const density, draws = 0.4, 400
+	p := newProblem(t, layers.Dense{Units: 3, NoBias: true}, 4, 2)
+	u := p.given(t)
+	var grads []*graph.Node
+	var drawn []direction
+	p.extend(t, func() {
+		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u})
+		drawn = ForwardGradient{Perturbation: Sparse, Density: density}.directions(p.s, p.loss, p.params)
+	})
+	q := p.compile(t, slices.Concat(grads, p.grads, u.v, drawn[0].v)...)
+	mean, squares := make([]float64, 6), 0.0
+	for code := range 729 {
+		weight, v := 1.0, [6]float64{}
+		for i, c := 0, code; i < 6; i, c = i+1, c/3 {
 			if c%3 == 0 {
 				weight *= 1 - density
 				continue
@@ -247,60 +257,69 @@ func TestForwardGradientSparseAndRankOneEnumerated(t *testing.T) {
 			v[i] = float64(c%3*2-3) / math.Sqrt(density)
 			weight *= density / 2
 		}
-		d := dot(g, v)
+		set(q, u.v, func(i int) float64 { return v[i] })
+		run(t, q, 0)
+		g := flat(q, grads)
 		for i := range mean {
-			mean[i] += weight * d * v[i]
+			mean[i] += weight * g[i]
 		}
-		squares += weight * d * d * dot(v, v)
+		squares += weight * dot(g, g)
 	}
-	closeTo(t, "sparse mean", mean, g, 1e-12)
-	closeTo(t, "sparse mean square", []float64{squares}, []float64{(4 + 1/density) * 55}, 1e-12)
+	want := flat(q, p.grads)
+	closeTo(t, "mean", mean, want, 1e-12)
+	closeTo(t, "mean square", []float64{squares}, []float64{(5 + 1/density) * dot(want, want)}, 1e-12)
 
-	// What is drawn has these values with these frequencies.
-	const draws = 400
-	p := newProblem(t, layers.Dense{Units: 3}, 4, 2)
-	var sparse, one []direction
-	p.extend(t, func() {
-		sparse = ForwardGradient{Perturbation: Sparse, Density: density}.directions(p.s, p.loss, p.params)
-		one = ForwardGradient{Perturbation: RankOne}.directions(p.s, p.loss, p.params)
-	})
-	q := p.compile(t, append(append([]*graph.Node{}, sparse[0].v...), one[0].v...)...)
 	counts := map[float64]float64{}
-	outcomes := map[[6]float64]float64{}
 	for step := range draws {
 		run(t, q, step)
-		for _, v := range flat(q, sparse[0].v) {
+		for _, v := range flat(q, drawn[0].v) {
 			counts[math.Round(v*1e6)/1e6]++
 		}
-		outcomes[[6]float64(flat(q, one[0].v[:1]))]++
 	}
 	side := math.Round(1e6/math.Sqrt(density)) / 1e6
 	for v, want := range map[float64]float64{0: 1 - density, side: density / 2, -side: density / 2} {
-		n := 9.0 * draws
+		n := 6.0 * draws
 		if margin := 4 * math.Sqrt(want*(1-want)/n); math.Abs(counts[v]/n-want) > margin {
-			t.Errorf("sparse component %v: frequency %v, want %v within %v", v, counts[v]/n, want, margin)
+			t.Errorf("component %v: frequency %v, want %v within %v", v, counts[v]/n, want, margin)
 		}
 	}
 	if len(counts) != 3 {
-		t.Errorf("sparse components: %v", counts)
+		t.Errorf("components: %v", counts)
 	}
-	if len(outcomes) != 16 { // 2³·2² pairs, and (p, q) is (-p, -q)
-		t.Errorf("rank-one directions: %d different ones, want 16", len(outcomes))
+}
+
+// A rank-one direction of a 2 by 3 matrix is one of the 2⁵/2 products of sign vectors; the average of the estimate over
+// them is the gradient and its mean square P|g|².
+func TestForwardGradientRankOne(t *testing.T) {
+	p := newProblem(t, layers.Dense{Units: 3, NoBias: true}, 4, 2)
+	var one []direction
+	var grads []*graph.Node
+	p.extend(t, func() {
+		one = ForwardGradient{Perturbation: RankOne}.directions(p.s, p.loss, p.params)
+		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, one)
+	})
+	q := p.compile(t, slices.Concat(grads, p.grads, one[0].v)...)
+	outcomes := map[[6]float64][]float64{}
+	for step := range 400 {
+		run(t, q, step)
+		outcomes[[6]float64(flat(q, one[0].v))] = flat(q, grads)
 	}
-	meanOf := make([]float64, 6)
-	gradient, second := []float64{1, -2, 3, 4, -5, 6}, 0.0
-	for v := range outcomes {
+	if len(outcomes) != 16 {
+		t.Fatalf("%d different directions, want 16", len(outcomes))
+	}
+	mean, squares := make([]float64, 6), 0.0
+	for v, g := range outcomes {
 		if v[0]*v[4] != v[1]*v[3] || v[0]*v[5] != v[2]*v[3] {
 			t.Errorf("direction %v has not rank one", v)
 		}
-		d := dot(gradient, v[:])
-		for i := range meanOf {
-			meanOf[i] += d * v[i] / 16
+		for i := range mean {
+			mean[i] += g[i] / 16
 		}
-		second += d * d * 6 / 16
+		squares += dot(g, g) / 16
 	}
-	closeTo(t, "rank-one mean", meanOf, gradient, 1e-12)
-	closeTo(t, "rank-one mean square", []float64{second}, []float64{6 * dot(gradient, gradient)}, 1e-12)
+	want := flat(q, p.grads)
+	closeTo(t, "mean", mean, want, 1e-12)
+	closeTo(t, "mean square", []float64{squares}, []float64{6 * dot(want, want)}, 1e-12)
 }
 
 // Orthogonal directions are orthogonal and of length √P; P of them give the gradient itself.
@@ -450,5 +469,54 @@ func TestForwardGradientRefusesSlopes(t *testing.T) {
 		_, err = Fit(t.Context(), tr, d, Config{})
 		wantError(t, err, "forward-gradient", "step 0")
 		sameBits(t, "after the refused step", before, tr.Params())
+	}
+}
+
+// A trainer that draws its directions again moves the parameters as one that keeps directions and estimate in memory,
+// whatever the optimiser and the clipping, and keeps neither.
+func TestForwardGradientRedraws(t *testing.T) {
+	d := toy(64)
+	model := layers.Sequential{layers.Dense{Units: 130, Activation: layers.Tanh{}}, layers.Dense{Units: 90, Activation: layers.Tanh{}}, layers.Dense{Units: 3}}
+	for _, dtype := range []graph.DType{graph.Float32, graph.Float64} {
+		for name, r := range map[string]ForwardGradient{
+			"gaussian":        {},
+			"rademacher adam": {Perturbation: Rademacher, Tangents: 3, Optimizer: optim.Adam{LR: 0.01}},
+			"rank one":        {Perturbation: RankOne, Tangents: 2, Optimizer: optim.SGD{LR: 0.01, Momentum: 0.9}, Options: optim.Options{Clip: optim.Clip{Norm: 0.5}}},
+			"clipped":         {Perturbation: RankOne, Options: optim.Options{Clip: optim.Clip{Value: 0.01}, Schedule: optim.Cosine{Steps: 9}}},
+		} {
+			spec := SpecOf(d, 16, 5)
+			spec.DType = dtype
+			again, err := r.Trainer(model, objectives.CrossEntropy, spec)
+			if err != nil {
+				t.Fatalf("%s: %+v", name, err)
+			}
+			kept, err := again.(*redrawing).stored()
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := again.Params().Clone()
+			var ends []*graph.Params
+			for _, tr := range []Trainer{again, kept} {
+				if err := again.Params().CopyFrom(start); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Fit(t.Context(), tr, d, Config{Epochs: 2}); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				ends = append(ends, again.Params().Clone())
+			}
+			tolerance := map[graph.DType]float64{graph.Float32: 2e-5, graph.Float64: 1e-12}[dtype]
+			for q := range ends[0].All() {
+				for i := range q.Value.Size() {
+					a, b, from := q.Value.At(i), ends[1].Get(q.Name).Value.At(i), start.Get(q.Name).Value.At(i)
+					if math.Abs(a-b) > tolerance*(1+math.Abs(b)) || a == from && b != from {
+						t.Fatalf("%s, %v: %s[%d]: %v, want %v from %v", name, dtype, q.Name, i, a, b, from)
+					}
+				}
+			}
+			if a, b := again.ActivationBytes(), kept.ActivationBytes(); a >= b {
+				t.Errorf("%s: %d bytes, with everything kept %d", name, a, b)
+			}
+		}
 	}
 }

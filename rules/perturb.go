@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"runtime"
+	"slices"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/graph/compute"
@@ -33,8 +34,15 @@ const (
 type perturber interface {
 	// move adds by·z of the key to the parameters.
 	move(key uint64, by float64)
-	// descend makes a step of the optimiser along the mean of slope·z over the keys.
-	descend(keys []uint64, slopes []float64) error
+	// descend first makes a move, and then a step of the optimiser along the mean of slope·z over the keys; in one pass
+	// if the move is along one of them.
+	descend(first shift, keys []uint64, slopes []float64) error
+}
+
+// A shift is a move to be made; along nothing if by is 0.
+type shift struct {
+	key uint64
+	by  float64
 }
 
 // directed is a perturber of parameters of type T.
@@ -57,7 +65,7 @@ type directed[T graph.Float] struct {
 	// The task at hand.
 	tensor       int
 	key          uint64
-	by           T
+	by           T // 0 in descend if there is nothing to move
 	keys         []uint64
 	slopes       []T
 	squares      []float64 // of each piece's estimate, for clipping
@@ -215,11 +223,17 @@ func (d moving[T]) Run(worker, i int) {
 	}
 }
 
-func (d *directed[T]) descend(keys []uint64, slopes []float64) error {
+func (d *directed[T]) descend(first shift, keys []uint64, slopes []float64) error {
 	d.rate = d.stepper.LR()
-	if !(d.rate >= 0) || math.IsInf(d.rate, 1) {
+	bad := !(d.rate >= 0) || math.IsInf(d.rate, 1)
+	if first.by != 0 && (bad || d.clip.Norm > 0 || !slices.Contains(keys, first.key)) {
+		d.move(first.key, first.by)
+		first.by = 0 // done
+	}
+	if bad {
 		return graph.Fail(d.rule.Name()+" step", "learning rate", "a finite number of at least 0", d.rate)
 	}
+	d.key, d.by = first.key, T(first.by)
 	d.keys, d.slopes = keys, d.slopes[:0]
 	for _, v := range slopes {
 		d.slopes = append(d.slopes, T(v/float64(len(slopes))))
@@ -261,19 +275,25 @@ func (d squaring[T]) Run(worker, i int) {
 	size := d.params[d.tensor].Value.Size()
 	var sum float64
 	for lo, end := i*piece, min((i+1)*piece, size); lo < end; lo += block {
-		for _, v := range d.estimate(&d.buffers[worker], lo, min(lo+block, end)) {
+		for _, v := range d.estimate(&d.buffers[worker], lo, min(lo+block, end), nil) {
 			sum += float64(v) * float64(v)
 		}
 	}
 	d.squares[i] = sum
 }
 
-// estimate is entries lo to hi-1 of the mean of slope·z in the present tensor, and moves the average of directions.
-func (d *directed[T]) estimate(b *buffer[T], lo, hi int) []T {
+// estimate is entries lo to hi-1 of the mean of slope·z in the present tensor. It moves the average of directions, and
+// part, which is those entries of the parameters, if they are still to be moved.
+func (d *directed[T]) estimate(b *buffer[T], lo, hi int, part []T) []T {
 	g := b.g[:hi-lo]
 	clear(g)
 	for k, key := range d.keys {
 		z, slope := d.draw(b, key, lo, hi)[:len(g)], d.slopes[k]
+		if d.by != 0 && key == d.key {
+			for i, v := range z[:len(part)] {
+				part[i] = T(part[i] + T(d.by*v))
+			}
+		}
 		if d.keep != 0 {
 			h, keep := graph.Data[T](d.average[d.tensor])[lo:hi], d.keep
 			if k == 0 && d.steps[0] == 1 {
@@ -299,7 +319,8 @@ func (d stepping[T]) Run(worker, i int) {
 	p := graph.Data[T](d.params[d.tensor].Value)
 	for lo, end := i*piece, min((i+1)*piece, len(p)); lo < end; lo += block {
 		hi := min(lo+block, end)
-		g, factor := d.estimate(b, lo, hi), d.factor
+		part := p[lo:hi]
+		g, factor := d.estimate(b, lo, hi, part), d.factor
 		if most := T(d.clip.Value); most > 0 {
 			for i, v := range g {
 				g[i] = min(max(T(T(factor)*v), -most), most)
@@ -307,7 +328,7 @@ func (d stepping[T]) Run(worker, i int) {
 			factor = 1
 		}
 		if d.updates == nil {
-			part, scale, lr := p[lo:hi], T(factor), T(d.rate)
+			scale, lr := T(factor), T(d.rate)
 			for j, v := range g[:len(part)] {
 				part[j] = T(part[j] - T(lr*T(T(scale*v)+T(d.decay*part[j]))))
 			}

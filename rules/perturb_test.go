@@ -65,19 +65,22 @@ func TestDescendIsTheOptimisersStep(t *testing.T) {
 			for k := range keys {
 				keys[k] = originOf(step, 5) + uint64(k)
 			}
-			if err := d.descend(keys, s); err != nil {
+			// A move before the step is made first, along one of its directions or another.
+			move := shift{keys[0] + uint64(step), 0.25}
+			if err := d.descend(move, keys, s); err != nil {
 				t.Fatal(err)
+			}
+			for _, q := range copies {
+				z := directionOf(p, q, seed, move.key)
+				for j, v := range z {
+					q.Value.Set(j, q.Value.At(j)+move.by*v)
+				}
 			}
 			var grads []*graph.Array
 			for i, q := range copies {
-				z, g := make([]float64, q.Value.Size()), graph.NewArray(graph.Float64, q.Value.Shape...)
+				g := graph.NewArray(graph.Float64, q.Value.Shape...)
 				for k, key := range keys {
-					stream := graph.NewStream(seed, "perturb/"+q.Name)
-					if p.Perturbation == Rademacher {
-						graph.FillRademacher(stream, key, 0, z)
-					} else {
-						graph.FillNormal(stream, key, 0, z)
-					}
+					z := directionOf(p, q, seed, key)
 					for j := range z {
 						if p.History > 0 {
 							if average[i] == nil {
@@ -103,6 +106,16 @@ func TestDescendIsTheOptimisersStep(t *testing.T) {
 			}
 		}
 	}
+}
+
+func directionOf(p Probing, q *graph.Param, seed, key uint64) []float64 {
+	z, stream := make([]float64, q.Value.Size()), graph.NewStream(seed, "perturb/"+q.Name)
+	if p.Perturbation == Rademacher {
+		graph.FillRademacher(stream, key, 0, z)
+	} else {
+		graph.FillNormal(stream, key, 0, z)
+	}
+	return z
 }
 
 // An exact mask holds the same round(share·n) entries in every direction; the threshold mask holds a share of Φ(ratio),

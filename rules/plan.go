@@ -198,19 +198,24 @@ func (t *trainer) Step(b *Batch) (float64, error) {
 
 // run computes losses and directions of a batch at a step.
 func (ph *phase) run(b *Batch, step int) error {
-	p := ph.program
+	if err := ph.feed(ph.program, b); err != nil {
+		return err
+	}
+	ph.program.SetStep(step)
+	return ph.program.Run()
+}
+
+// feed gives a batch to a program of the phase's graph.
+func (ph *phase) feed(p *graph.Program, b *Batch) error {
 	if p.Uses(ph.x) {
 		if err := p.Bind(ph.x, b.X); err != nil {
 			return err
 		}
 	}
 	if p.Uses(ph.y) {
-		if err := p.Bind(ph.y, b.Y); err != nil {
-			return err
-		}
+		return p.Bind(ph.y, b.Y)
 	}
-	p.SetStep(step)
-	return p.Run()
+	return nil
 }
 
 func (t *trainer) Predict(b *Batch) (*graph.Array, error) {

@@ -6,7 +6,7 @@
 //	history, err := rules.Fit(ctx, trainer, train, rules.Config{Epochs: 10, Validation: test})
 //
 // A rule of your own is a function that names, for each step, what to report, which parameters to change and in which
-// directions: see Plan.
+// directions: see Plan; or one that learns from evaluations of the loss alone: see Probing.
 package rules
 
 import (

@@ -175,7 +175,7 @@ func (t *smb) Step(b *Batch) (float64, error) {
 
 func (t *smb) step(b *Batch) (float64, error) {
 	ph := t.phases[0]
-	if err := t.feedTrial(b); err != nil {
+	if err := ph.feed(t.trial, b); err != nil {
 		return 0, err
 	}
 	t.batch.begin(t.Steps())
@@ -216,19 +216,6 @@ func (t *smb) step(b *Batch) (float64, error) {
 	}
 	t.counts[failed] = 0
 	return loss, t.model()
-}
-
-func (t *smb) feedTrial(b *Batch) error {
-	ph := t.phases[0]
-	if t.trial.Uses(ph.x) {
-		if err := t.trial.Bind(ph.x, b.X); err != nil {
-			return err
-		}
-	}
-	if t.trial.Uses(ph.y) {
-		return t.trial.Bind(ph.y, b.Y)
-	}
-	return nil
 }
 
 // model makes the model step from the gradient at the trial point, where the parameters are.

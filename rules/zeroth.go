@@ -49,21 +49,24 @@ type Probing struct {
 // A Probe is the loss of one batch as a function of the parameters, and the parameters to move. Direction k of a step,
 // k = 0, 1, ..., is random, the same whenever it is asked for within the step.
 type Probe struct {
-	rule    string
-	batch   batchLoss
-	moves   perturber
-	params  []*graph.Param
-	copies  [][]*graph.Array
-	origin  uint64 // of the present step's keys
-	keys    []uint64
-	slopes  []float64
-	refuse  bool
-	refused []int // the one element of the count
+	rule      string
+	batch     batchLoss
+	moves     perturber
+	params    []*graph.Param
+	copies    [][]*graph.Array
+	undo      shift  // the last move back, put off until it can be made together with the step
+	origin    uint64 // of the present step's keys
+	keys      []uint64
+	slopes    []float64
+	refuse    bool
+	descended bool  // since the step began
+	refused   []int // the one element of the count
 }
 
 // Loss is the batch's loss at the present parameters. Within a step every evaluation sees the same random numbers, as
 // of dropout, and the same running statistics; those that the first one left are kept.
 func (p *Probe) Loss() (float64, error) {
+	p.settle()
 	loss, err := p.batch.evaluate()
 	p.refuse = p.refuse || loss-loss != 0
 	return loss, err
@@ -71,16 +74,16 @@ func (p *Probe) Loss() (float64, error) {
 
 // At is the loss with by times direction k added to the parameters, which are then as before.
 func (p *Probe) At(k int, by float64) (float64, error) {
-	p.moves.move(p.key(k), by)
+	p.move(k, by)
 	loss, err := p.Loss()
 	return loss, first(err, p.back(k, -by))
 }
 
 // Pair is the losses with by times direction k added and subtracted; the parameters are then as before.
 func (p *Probe) Pair(k int, by float64) (plus, minus float64, err error) {
-	p.moves.move(p.key(k), by)
+	p.move(k, by)
 	if plus, err = p.Loss(); err == nil {
-		p.moves.move(p.key(k), -2*by)
+		p.move(k, -2*by)
 		minus, err = p.Loss()
 		by = -by
 	}
@@ -89,11 +92,24 @@ func (p *Probe) Pair(k int, by float64) (plus, minus float64, err error) {
 
 // back undoes a move.
 func (p *Probe) back(k int, by float64) error {
-	if len(p.copies) > 0 {
+	if len(p.copies) > 0 && !p.descended {
 		return p.Restore(0)
 	}
-	p.moves.move(p.key(k), by)
+	p.undo = shift{p.key(k), by}
 	return nil
+}
+
+func (p *Probe) move(k int, by float64) {
+	p.settle()
+	p.moves.move(p.key(k), by)
+}
+
+// settle makes a move that was put off.
+func (p *Probe) settle() {
+	if p.undo.by != 0 {
+		p.moves.move(p.undo.key, p.undo.by)
+		p.undo.by = 0
+	}
 }
 
 // Descend makes one step of the optimiser against the mean of slope·direction over directions 0, 1, ..., one slope
@@ -107,7 +123,9 @@ func (p *Probe) Descend(slopes ...float64) error {
 	if p.refuse {
 		return nil
 	}
-	return p.moves.descend(p.keys, p.slopes)
+	undo := p.undo
+	p.undo.by, p.descended = 0, true
+	return p.moves.descend(undo, p.keys, p.slopes)
 }
 
 // Save makes copy i of the present parameters. It is an error if the rule has no room for it.
@@ -117,6 +135,7 @@ func (p *Probe) Save(i int) error { return p.copy("Save", i, false) }
 func (p *Probe) Restore(i int) error { return p.copy("Restore", i, true) }
 
 func (p *Probe) copy(op string, i int, back bool) error {
+	p.settle()
 	if i < 0 || i >= len(p.copies) {
 		return graph.Fail(p.rule+": "+op, "i", fmt.Sprintf("a copy below %d", len(p.copies)), i)
 	}
@@ -134,6 +153,7 @@ func (p *Probe) copy(op string, i int, back bool) error {
 
 // Reflect puts the parameters at the mirror image of their present place about copy 0, which the rule must have.
 func (p *Probe) Reflect() error {
+	p.settle()
 	if len(p.copies) == 0 {
 		return graph.Fail(p.rule+": Reflect", "Copies", "at least 1", 0)
 	}
@@ -157,7 +177,7 @@ func originOf(step, peer int) uint64 {
 
 // begin readies the probe for the step of a peer.
 func (p *Probe) begin(step, peer int) error {
-	p.origin, p.refuse = originOf(step, peer), false
+	p.origin, p.refuse, p.descended = originOf(step, peer), false, false
 	p.batch.begin(step)
 	if len(p.copies) == 0 {
 		return nil
@@ -168,15 +188,18 @@ func (p *Probe) begin(step, peer int) error {
 // end finishes the step that reports loss: a refused one is counted, puts the states back and reports the loss
 // without perturbation, whose not being finite is an error.
 func (p *Probe) end(loss float64) (float64, error) {
+	p.settle()
 	if !p.refuse {
 		p.batch.keep()
 		return loss, nil
 	}
-	p.refused[0]++
 	loss, err := p.batch.evaluate()
 	p.batch.restore()
 	if err == nil && loss-loss != 0 {
 		err = p.batch.notFinite(loss)
+	}
+	if err == nil {
+		p.refused[0]++
 	}
 	return loss, err
 }
@@ -328,6 +351,8 @@ func (t *prober) Step(b *Batch) (float64, error) {
 		loss, err = t.probe.end(loss)
 	}
 	if err != nil {
+		t.probe.settle()
+		t.probe.batch.restore()
 		return loss, errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
 	}
 	t.steps.Ints()[0]++
@@ -340,17 +365,7 @@ func (t *trainer) feed(b *Batch) error {
 	if b.N != t.spec.Batch {
 		return graph.Fail(t.plan.Name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
 	}
-	for _, in := range [...]struct {
-		node  *graph.Node
-		array *graph.Array
-	}{{ph.x, b.X}, {ph.y, b.Y}} {
-		if ph.program.Uses(in.node) {
-			if err := ph.program.Bind(in.node, in.array); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return ph.feed(ph.program, b)
 }
 
 // Refused is how many steps were made without an update because a loss under perturbation was not finite.

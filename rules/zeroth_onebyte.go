@@ -236,7 +236,7 @@ func (p *Peer) Apply(messages ...Message) error {
 		}
 	}
 	if !nothing {
-		if err := pr.moves.descend(pr.keys, pr.slopes); err != nil {
+		if err := pr.moves.descend(shift{}, pr.keys, pr.slopes); err != nil {
 			return err
 		}
 	}

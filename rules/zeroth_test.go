@@ -272,6 +272,42 @@ func TestConservativeTakesTheBest(t *testing.T) {
 	}
 }
 
+// Probing again after the step leaves the parameters where the step led, with a copy or without.
+func TestProbeAfterDescend(t *testing.T) {
+	model, objective := paper()
+	for copies := range 2 {
+		var at, after float64
+		tr, err := Probing{Name: "late", Copies: copies, Optimizer: optim.SGD{LR: 1}, Step: func(p *Probe) (float64, error) {
+			plus, minus, err := p.Pair(0, 0.1)
+			if err == nil {
+				err = p.Descend((plus - minus) / 0.2)
+			}
+			if err == nil {
+				at, err = p.Loss()
+			}
+			if err == nil {
+				_, err = p.At(1, 3)
+			}
+			if err == nil {
+				after, err = p.Loss()
+			}
+			return after, err
+		}}.Trainer(model, objective, onPoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := tr.(*prober)
+		steered(p, func(key uint64, i int) float64 { return []float64{1, -2}[i] })
+		if _, err := p.Step(NewBatch(onPoint)); err != nil {
+			t.Fatal(err)
+		}
+		near(t, "parameters", theta(p), 1e-12, 0.3-3.6, -0.2+7.2)
+		if math.Abs(at-after) > 1e-12 {
+			t.Errorf("%d copies: the loss was %v and became %v", copies, at, after)
+		}
+	}
+}
+
 // A loss that is not finite under perturbation refuses the step: nothing moves, the step counts, and so does the
 // refusal, also in a checkpoint. If it is not finite at all, that is an error that names the op.
 func TestNonFiniteLossIsRefused(t *testing.T) {

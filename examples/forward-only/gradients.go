@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/harpe-ml/harpe/examples/data"
 	"github.com/harpe-ml/harpe/examples/notebook"
@@ -22,7 +23,10 @@ type entry struct {
 }
 
 // A score is what an entry reached with each seed.
-type score struct{ right, seconds, cosine []float64 }
+type score struct {
+	right, seconds, cosine []float64
+	epochs                 int
+}
 
 // compete trains each entry with every seed and draws accuracy against time for the first one. The cosine is that of
 // the entry's first direction to the gradient, over a whole batch.
@@ -33,11 +37,10 @@ func compete(s *story, title string, model layers.Layer, batch int, entries []en
 		sc := &score{}
 		scores[e.name] = sc
 		err := s.each(func(seed uint64) error {
-			train, test, err := split(seed)
+			train, test, err := parts(s, seed)
 			if err != nil {
 				return err
 			}
-			train, test = image(train), image(test)
 			t, err := e.rule.Trainer(model, objectives.CrossEntropy, rules.SpecOf(train, batch, seed))
 			if err != nil {
 				return err
@@ -46,7 +49,7 @@ func compete(s *story, title string, model layers.Layer, batch int, entries []en
 			if err != nil {
 				return err
 			}
-			epochs := s.steps(e.epochs)
+			epochs := epochsOf(s, e, train)
 			bar := s.Progress(e.name, epochs*(train.Len()/batch))
 			defer bar.Done()
 			h, err := rules.Fit(s.ctx, t, train, rules.Config{Epochs: epochs, Validation: test, OnStep: func(p rules.Progress) error {
@@ -57,6 +60,7 @@ func compete(s *story, title string, model layers.Layer, batch int, entries []en
 				return err
 			}
 			sc.right, sc.seconds, sc.cosine = append(sc.right, h.Last().Accuracy), append(sc.seconds, h.Last().Seconds), append(sc.cosine, cos)
+			sc.epochs = epochs
 			if seed == s.seed {
 				line := notebook.Line{Name: e.name}
 				for _, r := range h.Records {
@@ -73,11 +77,40 @@ func compete(s *story, title string, model layers.Layer, batch int, entries []en
 	t := notebook.Table{Title: title, Header: []string{"rule", "epochs", "test accuracy", "cosine at the start", "seconds"}}
 	for _, e := range entries {
 		sc := scores[e.name]
-		t.Rows = append(t.Rows, []string{e.name, fmt.Sprint(s.steps(e.epochs)), percent(sc.right), fmt.Sprintf("%.3f", mean(sc.cosine)), fmt.Sprintf("%.1f", mean(sc.seconds))})
+		t.Rows = append(t.Rows, []string{e.name, fmt.Sprint(sc.epochs), percent(sc.right), fmt.Sprintf("%.3f", mean(sc.cosine)), fmt.Sprintf("%.1f", mean(sc.seconds))})
 	}
 	s.Table(t)
 	s.Plot(plot)
 	return scores, nil
+}
+
+// title names the data set.
+func title(s *story) string { return strings.ToUpper(s.data[:1]) + s.data[1:] }
+
+// parts is the training and the test part of the data set that was asked for, as images.
+func parts(s *story, seed uint64) (train, test *data.Set, err error) {
+	if train, test, err = data.ByName(s.data, s.dir); err == nil && test == nil {
+		train, test, err = train.Split(seed, 0.2)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return image(train), image(test), nil
+}
+
+// epochsOf is how long an entry trains: on a large set a twentieth of what it does on the digits.
+func epochsOf(s *story, e entry, d *data.Set) int {
+	if d.Len() > 10000 {
+		return s.steps(max(e.epochs/20, 1))
+	}
+	return s.steps(e.epochs)
+}
+
+// expect is Expect for what is known of the digits alone.
+func expect(s *story, claim string, ok bool, got string) {
+	if s.data == "digits" {
+		s.Expect(claim, ok, got)
+	}
 }
 
 // alignment is the mean size of the cosine of a trainer's next n directions on the first batch to the gradient.
@@ -140,21 +173,21 @@ func tellTangents(s *story) error {
 	forward := func(lr float64, k int, p rules.Perturbation) rules.Rule {
 		return rules.ForwardGradient{Optimizer: optim.SGD{LR: lr}, Tangents: k, Perturbation: p, Options: clipped}
 	}
-	scores, err := compete(s, "Digits, a perceptron, at equal steps", mlp, 64, []entry{
+	scores, err := compete(s, title(s)+", a perceptron, at equal steps", mlp, 64, []entry{
 		{"backprop", rules.Backprop{Optimizer: optim.SGD{LR: 0.3}}, 60},
 		{"1 Gaussian tangent", forward(6e-3, 1, rules.Gaussian), 60},
 		{"1 rank-one tangent", forward(6e-3, 1, rules.RankOne), 60},
 		{"8 Gaussian tangents", forward(1e-2, 8, rules.Gaussian), 60},
 		{"32 Gaussian tangents", forward(3e-2, 32, rules.Gaussian), 60},
-		{"32 orthogonal tangents", forward(3e-2, 32, rules.Orthogonal), 60},
+		{"8 orthogonal tangents", forward(1e-2, 8, rules.Orthogonal), 60},
 	})
 	if err != nil {
 		return err
 	}
 	one, many, all := mean(scores["1 Gaussian tangent"].right), mean(scores["32 Gaussian tangents"].right), mean(scores["backprop"].right)
-	s.Expect("at equal steps backprop reaches more than 32 tangents and 32 more than one", all > many && many > one,
+	expect(s, "at equal steps backprop reaches more than 32 tangents and 32 more than one", all > many && many > one,
 		fmt.Sprintf("%.3f, %.3f, %.3f", all, many, one))
-	s.Expect("a rank-one tangent is worth a Gaussian one", mean(scores["1 rank-one tangent"].right) > one-0.03,
+	expect(s, "a rank-one tangent is worth a Gaussian one", mean(scores["1 rank-one tangent"].right) > one-0.03,
 		percent(scores["1 rank-one tangent"].right))
 	return nil
 }
@@ -278,7 +311,7 @@ func stepCosts(s *story) error {
 			name string
 			rule rules.Rule
 		}{
-			{"backprop", rules.Backprop{Optimizer: optim.SGD{LR: 0.01}}},
+			{"backprop", rules.Backprop{Optimizer: optim.SGD{}}},
 			{"forward gradient", rules.ForwardGradient{}},
 			{"forward gradient, rank one", rules.ForwardGradient{Perturbation: rules.RankOne}},
 		} {
@@ -292,8 +325,10 @@ func stepCosts(s *story) error {
 			case i == 0:
 				back = c
 			case r.name == "forward gradient, rank one" && m.name == "perceptron 784-1000-1000-10":
-				s.Expect("a rank-one forward gradient's step takes at most 0.6 of backprop's time ("+m.name+")", float64(c.Step) <= 0.6*float64(back.Step),
-					fmt.Sprintf("%.2f", float64(c.Step)/float64(back.Step)))
+				s.Check("a step with rank-one tangents makes at most 0.63 of backprop's operations ("+m.name+")", float64(c.StepFlops) <= 0.63*float64(back.StepFlops),
+					fmt.Sprintf("%.2f; of its time %.2f", float64(c.StepFlops)/float64(back.StepFlops), float64(c.Step)/float64(back.Step)))
+				s.Check("with its parameters it needs at most 1.1 times the memory of a forward pass ("+m.name+")", float64(c.StepMemory+c.Parameters) <= 1.1*float64(c.ForwardMemory+c.Parameters),
+					fmt.Sprintf("%.2f; backprop %.2f", float64(c.StepMemory+c.Parameters)/float64(c.ForwardMemory+c.Parameters), float64(back.StepMemory+back.Parameters)/float64(c.ForwardMemory+c.Parameters)))
 			}
 			s.Check(fmt.Sprintf("%s, %s: instructions made by reverse rules", m.name, r.name), (c.Reverse == 0) == (i > 0), fmt.Sprint(c.Reverse))
 		}
@@ -307,9 +342,10 @@ func tellGuesses(s *story) error {
 	s.Text("A random direction is almost at right angles to the gradient. L. Fournier and others (2023, arXiv 2306.06968) " +
 		"ask forward mode about a better one: the gradient of a small loss that sees one block alone. The update is the " +
 		"projection of the gradient on that guess, $\\frac{\\langle g, v\\rangle}{|v|^2} v$; no derivative passes from block " +
-		"to block.")
-	model := models.MLP{Hidden: []int{64, 64, 64}, Classes: 10}
-	sgd := optim.SGD{LR: 0.01, Momentum: 0.9}
+		"to block. (The blocks end in tanh: with ReLU a fixed guess, which always pushes the same way, can switch all units " +
+		"of a block off for good.)")
+	model := models.MLP{Hidden: []int{64, 64, 64}, Classes: 10, Activation: layers.Tanh{}}
+	sgd := optim.SGD{LR: 0.1}
 	small := optim.SGD{LR: 1e-3}
 	guess := func(o optim.Optimizer, r rules.ForwardGuess) rules.Rule {
 		r.Optimizer, r.Auxiliary, r.Options = o, rules.AuxMLP(32), clipped
@@ -326,28 +362,29 @@ func tellGuesses(s *story) error {
 		{"NTK guess, activations", guess(sgd, rules.ForwardGuess{Guess: rules.NTKGuess}), epochs},
 		{"fixed NTK guess, activations", guess(sgd, rules.ForwardGuess{Guess: rules.FixedNTKGuess}), epochs},
 		{"random, activations", guess(sgd, rules.ForwardGuess{Guess: rules.GaussianGuess}), epochs},
+		{"random, weights", guess(sgd, rules.ForwardGuess{Guess: rules.GaussianGuess, Space: rules.WeightSpace}), epochs},
 		{"random, weights, per batch", guess(sgd, rules.ForwardGuess{Guess: rules.GaussianGuess, Space: rules.WeightSpace, PerBatch: true}), epochs},
 		{"random, weights, unscaled", guess(small, rules.ForwardGuess{Guess: rules.RademacherGuess, Space: rules.WeightSpace, PerBatch: true, Unscaled: true}), epochs},
 		{"random, local target, activations", guess(sgd, rules.ForwardGuess{Guess: rules.RademacherGuess, Target: rules.LocalTarget}), epochs},
 	}
-	scores, err := compete(s, "Digits, three blocks of 64", model, 64, entries)
+	scores, err := compete(s, title(s)+", three blocks of 64", model, 64, entries)
 	if err != nil {
 		return err
 	}
 	value := func(name string) float64 { return mean(scores[name].right) }
 	back := value("backprop")
 	for _, name := range []string{"local guess, activations", "local guess, weights"} {
-		s.Expect(name+": within 1.5 points of backprop", value(name) > back-0.015, fmt.Sprintf("%.3f, %.3f", value(name), back))
+		expect(s, name+": within 1.5 points of backprop", value(name) > back-0.015, fmt.Sprintf("%.3f, %.3f", value(name), back))
 	}
 	for _, name := range []string{"random, weights, per batch", "random, weights, unscaled"} {
-		s.Expect(name+": far behind a local guess", value(name) < value("local guess, weights")-0.05, fmt.Sprintf("%.3f", value(name)))
+		expect(s, name+": far behind a local guess", value(name) < value("local guess, weights")-0.05, fmt.Sprintf("%.3f", value(name)))
 	}
-	s.Expect("a local guess is far better aligned than a random one", mean(scores["local guess, weights, per batch"].cosine) > 5*mean(scores["random, weights, per batch"].cosine),
+	expect(s, "a local guess is far better aligned than a random one", mean(scores["local guess, weights, per batch"].cosine) > 5*mean(scores["random, weights, per batch"].cosine),
 		fmt.Sprintf("%.3f, %.3f", mean(scores["local guess, weights, per batch"].cosine), mean(scores["random, weights, per batch"].cosine)))
 
 	cnn := models.CNN{Channels: []int{8, 16}, Hidden: []int{32}, Classes: 10}
 	adam := optim.Adam{LR: 2e-3}
-	scores, err = compete(s, "Digits, a convolutional network", cnn, 64, []entry{
+	scores, err = compete(s, title(s)+", a convolutional network", cnn, 64, []entry{
 		{"backprop", rules.Backprop{Optimizer: adam}, 15},
 		{"local guess, activations", guess(adam, rules.ForwardGuess{}), 15},
 		{"local guess, weights, per batch", guess(adam, rules.ForwardGuess{Space: rules.WeightSpace, PerBatch: true}), 15},
@@ -356,7 +393,7 @@ func tellGuesses(s *story) error {
 	if err != nil {
 		return err
 	}
-	s.Expect("convolutional network: a local guess is ahead of a random one", value("local guess, activations") > value("random, activations"),
+	expect(s, "convolutional network: a local guess is ahead of a random one", value("local guess, activations") > value("random, activations"),
 		fmt.Sprintf("%.3f, %.3f", value("local guess, activations"), value("random, activations")))
 	return nil
 }
@@ -373,7 +410,7 @@ func tellLikelihood(s *story) error {
 		r.Optimizer = adam
 		return r
 	}
-	scores, err := compete(s, "Digits, a perceptron", model, 100, []entry{
+	scores, err := compete(s, title(s)+", a perceptron", model, 100, []entry{
 		{"backprop", rules.Backprop{Optimizer: adam}, 20},
 		{"1 pair", ratio(rules.LikelihoodRatio{}), 20},
 		{"5 pairs", ratio(rules.LikelihoodRatio{Draws: 5}), 20},
@@ -387,13 +424,13 @@ func tellLikelihood(s *story) error {
 		return err
 	}
 	value := func(name string) float64 { return mean(scores[name].right) }
-	s.Expect("more pairs reach more", value("20 pairs") > value("1 pair"), fmt.Sprintf("%.3f, %.3f", value("20 pairs"), value("1 pair")))
-	s.Expect("20 pairs come within 2 points of backprop", value("20 pairs") > value("backprop")-0.02, fmt.Sprintf("%.3f, %.3f", value("20 pairs"), value("backprop")))
-	s.Expect("40 draws without opposites stay behind one pair", value("40 draws without opposites") < value("1 pair"), fmt.Sprintf("%.3f", value("40 draws without opposites")))
+	expect(s, "more pairs reach more", value("20 pairs") > value("1 pair"), fmt.Sprintf("%.3f, %.3f", value("20 pairs"), value("1 pair")))
+	expect(s, "20 pairs come within 2 points of backprop", value("20 pairs") > value("backprop")-0.02, fmt.Sprintf("%.3f, %.3f", value("20 pairs"), value("backprop")))
+	expect(s, "40 draws without opposites stay behind one pair", value("40 draws without opposites") < value("1 pair"), fmt.Sprintf("%.3f", value("40 draws without opposites")))
 
 	sign := layers.Activation(graph.Sign)
 	steps := layers.Sequential{layers.Dense{Units: 64, Activation: sign}, layers.Dense{Units: 64, Activation: sign}, layers.Dense{Units: 10}}
-	scores, err = compete(s, "Digits, a perceptron of steps", layers.Sequential{layers.Flatten{}, steps}, 100, []entry{
+	scores, err = compete(s, title(s)+", a perceptron of steps", layers.Sequential{layers.Flatten{}, steps}, 100, []entry{
 		{"backprop", rules.Backprop{Optimizer: adam}, 20}, // reaches the last layer alone
 		{"20 pairs", ratio(rules.LikelihoodRatio{Draws: 20}), 20},
 		{"20 pairs, wide noise", ratio(rules.LikelihoodRatio{Draws: 20, Sigma: 0.5}), 20},
@@ -401,11 +438,11 @@ func tellLikelihood(s *story) error {
 	if err != nil {
 		return err
 	}
-	s.Expect("with steps for activations the likelihood ratio is 5 points ahead of training the last layer alone", value("20 pairs") > value("backprop")+0.05,
+	expect(s, "with steps for activations the likelihood ratio is 5 points ahead of training the last layer alone", value("20 pairs") > value("backprop")+0.05,
 		fmt.Sprintf("%.3f, %.3f", value("20 pairs"), value("backprop")))
 
 	cnn := models.CNN{Channels: []int{8, 16}, Hidden: []int{32}, Classes: 10}
-	scores, err = compete(s, "Digits, a convolutional network", cnn, 64, []entry{
+	scores, err = compete(s, title(s)+", a convolutional network", cnn, 64, []entry{
 		{"backprop", rules.Backprop{Optimizer: adam}, 8},
 		{"5 pairs", ratio(rules.LikelihoodRatio{Draws: 5}), 8},
 		{"5 pairs, learned deviations", ratio(rules.LikelihoodRatio{Draws: 5, LearnSigma: true, Baseline: true}), 8},
@@ -414,6 +451,6 @@ func tellLikelihood(s *story) error {
 	if err != nil {
 		return err
 	}
-	s.Expect("convolutional network: 5 pairs learn the digits", value("5 pairs") > 0.8, percent(scores["5 pairs"].right))
+	expect(s, "convolutional network: 5 pairs learn the digits", value("5 pairs") > 0.8, percent(scores["5 pairs"].right))
 	return nil
 }

@@ -115,8 +115,9 @@ func run(ctx context.Context, args []string, terminal io.Writer) error {
 	}
 	defer page.Close()
 	s := &story{Page: page, options: o, ctx: ctx}
-	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only %s` on %s/%s, %d processors, %s. "+
-		"Means are over %d seeds where nothing else is said.\n", strings.Join(args, " "), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), runtime.Version(), o.seeds)
+	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only -data %s -seed %d -seeds %d -sections %s` on %s/%s, "+
+		"%d processors, %s. Means are over %d seeds where nothing else is said.\n", o.data, o.seed, o.seeds, strings.Join(o.sections, ","),
+		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), runtime.Version(), o.seeds)
 	s.Text("Backpropagation runs the model forward and then backward, and keeps every intermediate value for the way back. " +
 		"The rules on this page never go back: they evaluate the loss at several places, and a few numbers are all they learn from.")
 	for _, part := range sections {

@@ -40,6 +40,7 @@ func TestFlags(t *testing.T) {
 		"-seeds":     {"-seeds", "0"},
 		"flags only": {"digits"},
 		"digit":      {"-sections", "race", "-data", "digit"},
+		"-data":      {"-sections", "race", "-data", "wine"},
 	} {
 		err := run(context.Background(), append(args, "-out", t.TempDir()), nil)
 		if err == nil || !strings.Contains(err.Error(), word) {

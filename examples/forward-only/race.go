@@ -6,6 +6,7 @@ import (
 
 	"github.com/harpe-ml/harpe/examples/data"
 	"github.com/harpe-ml/harpe/examples/notebook"
+	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
 	"github.com/harpe-ml/harpe/models"
 	"github.com/harpe-ml/harpe/objectives"
@@ -38,9 +39,12 @@ func tellRace(s *story) error {
 		if err != nil {
 			return err
 		}
+		if n := train.InputShape(); len(n) == 1 && n[0] != 64 || train.Classes() == 0 {
+			return graph.Fail("forward-only", "-data", "digits or images with classes", name)
+		}
 		if test != nil { // a short run on a part of a large set
 			s.Text(fmt.Sprintf("Of **%s**, the first 10,000 examples, a quarter of the epochs, and one seed.", name))
-			train, test = head(train, 10000), head(test, 2000)
+			train, test = train.Take(10000), test.Take(2000)
 		}
 		for _, m := range []struct {
 			name  string
@@ -55,14 +59,6 @@ func tellRace(s *story) error {
 		}
 	}
 	return nil
-}
-
-// head is the first examples of a set with class labels.
-func head(d *data.Set, n int) *data.Set {
-	c := *d
-	n = min(n, d.Len())
-	c.X, c.Labels = d.X[:n*len(d.X)/d.Len()], d.Labels[:n]
-	return &c
 }
 
 func race(s *story, name string, model layers.Layer, all, test *data.Set) error {
@@ -130,9 +126,9 @@ func race(s *story, name string, model layers.Layer, all, test *data.Set) error 
 	return nil
 }
 
-// image gives the digits the shape of images, which the other sets have.
+// image gives the digits, which come as vectors, the shape of images; the other sets have it.
 func image(d *data.Set) *data.Set {
-	if len(d.Shape) != 1 || d.Shape[0] != 64 {
+	if len(d.Shape) > 1 {
 		return d
 	}
 	c := *d

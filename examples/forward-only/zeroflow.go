@@ -128,13 +128,11 @@ func of(d *data.Set, first int) (list []int) {
 
 // accuracy is the share of the given examples that a trainer gets right.
 func accuracy(t rules.Trainer, d *data.Set, examples []int) (float64, error) {
-	x := make([]float32, 0, len(examples)*d.Shape[0])
-	labels := make([]int, len(examples))
-	for i, e := range examples {
-		x = append(x, d.X[e*d.Shape[0]:(e+1)*d.Shape[0]]...)
-		labels[i] = d.Labels[e]
+	part, err := d.Subset(examples)
+	if err != nil {
+		return 0, err
 	}
-	e, err := rules.Evaluate(t, &data.Set{Name: d.Name, Shape: d.Shape, X: x, Labels: labels, ClassNames: d.ClassNames})
+	e, err := rules.Evaluate(t, part)
 	return e.Accuracy, err
 }
 

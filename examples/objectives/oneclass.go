@@ -36,12 +36,15 @@ func detectors() []detector {
 		},
 		func(s *graph.Scope, x *graph.Node) *graph.Node { return flat(s, x) },
 	}}
-	for name, model := range map[string]metric.OneClass{
-		"hyperbolic":                       {Head: head, Confusion: 1e-300},
-		"hyperbolic, with pairs confused":  {Head: head},
-		"hyperbolic, features not clipped": {Head: head, Clip: math.Inf(1)},
+	for _, m := range []struct {
+		name  string
+		model metric.OneClass
+	}{
+		{"hyperbolic", metric.OneClass{Head: head, Confusion: 1e-300}},
+		{"hyperbolic, with pairs confused", metric.OneClass{Head: head}},
+		{"hyperbolic, features not clipped", metric.OneClass{Head: head, Clip: math.Inf(1)}},
 	} {
-		list = append(list, detector{name, model.Loss, model.Score})
+		list = append(list, detector{m.name, m.model.Loss, m.model.Score})
 	}
 	return list
 }

@@ -90,14 +90,17 @@ func (o TripletOptions) all(p Pairs, direction *graph.Node) *graph.Node {
 }
 
 // directions is cos(f_k - f_i, f_j - f_i) as [i, j, k], from the squared distances: with d the distance,
-// <f_k - f_i, f_j - f_i> = (d_ik² + d_ij² - d_jk²)/2. It is 0 where two of the three coincide.
+// <f_k - f_i, f_j - f_i> = (d_ik² + d_ij² - d_jk²)/2. It is 0 where a
+// distance to f_i is below 10⁻³.
 func (o TripletOptions) directions(p Pairs) *graph.Node {
 	n := needSquare("triplet", p)
-	ij, ik, jk := graph.Reshape(p.Squared, n, n, 1), graph.Reshape(p.Squared, n, 1, n), graph.Reshape(p.Squared, 1, n, n)
-	inner := graph.Scale(graph.Sub(graph.Add(ij, ik), jk), 0.5)
-	apart := graph.Greater(graph.Mul(ij, ik), graph.Const(ij, 1e-12))
-	lengths := graph.Where(apart, graph.Mul(ij, ik), graph.Const(ij, 1))
-	return graph.Where(apart, graph.Mul(inner, graph.Rsqrt(lengths)), graph.Const(ij, 0))
+	ij := func(x *graph.Node) *graph.Node { return graph.Reshape(x, n, n, 1) }
+	ik := func(x *graph.Node) *graph.Node { return graph.Reshape(x, n, 1, n) }
+	apart := graph.Greater(p.Squared, graph.Const(p.Squared, 1e-6))
+	safe := graph.Where(apart, p.Squared, graph.Const(p.Squared, 1))
+	inverse := graph.Mul(apart, graph.Rsqrt(safe))
+	twice := graph.Sub(graph.Add(ij(p.Squared), ik(p.Squared)), graph.Reshape(p.Squared, 1, n, n))
+	return graph.Mul(twice, graph.Mul(ij(graph.Scale(inverse, 0.5)), ik(inverse)))
 }
 
 // Triplets is the mean of max(0, |a - p|² - |a - n|² + Margin - Direction cos(n - a, p - a)) for three nodes [batch,

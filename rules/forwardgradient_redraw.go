@@ -1,0 +1,233 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"github.com/pkg/errors"
+
+	"github.com/harpe-ml/harpe/graph"
+	"github.com/harpe-ml/harpe/graph/compute"
+	"github.com/harpe-ml/harpe/rules/optim"
+)
+
+// Forward gradients without gradients in memory: a direction is drawn once for the forward pass, where a layer's part
+// is dropped as soon as it has been used, and again, piece by piece, when the optimiser moves along it.
+
+// redrawing is the trainer of directions that can be drawn again in pieces.
+type redrawing struct {
+	*trainer
+	update func(slopes []*graph.Array, step int) error
+	stored func() (*trainer, error) // the same with all directions in memory, to be looked at
+}
+
+// Step trains on one batch.
+func (t *redrawing) Step(b *Batch) (float64, error) {
+	ph, name := t.phases[0], t.plan.Name
+	if b.N != t.spec.Batch {
+		return 0, graph.Fail(name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
+	}
+	if err := ph.run(b, t.Steps()); err != nil {
+		return 0, errors.Wrap(err, name)
+	}
+	loss := ph.losses[0].Scalar()
+	for _, l := range ph.losses {
+		if v := l.Scalar(); v-v != 0 {
+			err := ph.program.FirstNonFinite()
+			if err == nil {
+				err = errors.New("a derivative is not finite")
+			}
+			return loss, errors.Wrapf(err, "%s: loss %v at step %d", name, loss, t.Steps())
+		}
+	}
+	if err := t.update(ph.losses[1:], t.Steps()); err != nil {
+		return loss, errors.Wrapf(err, "%s: step %d", name, t.Steps())
+	}
+	t.steps.Ints()[0]++
+	return loss, nil
+}
+
+// redraws says whether a rule's directions can be drawn again in pieces.
+func (r ForwardGradient) redraws() bool {
+	return r.Perturbation == Gaussian || r.Perturbation == Rademacher || r.Perturbation == RankOne
+}
+
+// redrawn moves parameters along directions that it draws again.
+type redrawn[T graph.Float] struct {
+	rule    optim.Optimizer
+	options optim.Options
+	stepper *optim.Stepper
+	fill    func(s graph.Stream, step uint64, first int, dst []T)
+	params  []*graph.Param
+	tangent [][]tangentOf[T] // of each parameter, for each direction
+	parts   []redrawnPart
+	buffers []redrawnBuffer[T]
+
+	// The step at hand.
+	step    uint64
+	slopes  []T
+	lr      float64
+	scale   float64
+	squares []float64 // of each part's estimate
+}
+
+// tangentOf is a parameter's part of a direction: its own stream, or the two factors of a matrix of rank one.
+type tangentOf[T graph.Float] struct {
+	stream, left, right graph.Stream
+	p, q                []T
+}
+
+// redrawnPart is a piece of a parameter.
+type redrawnPart struct {
+	param, lo, hi int
+	update        optim.Update
+}
+
+type redrawnBuffer[T graph.Float] struct {
+	z, g []T
+	grad *graph.Array // g
+}
+
+const redrawnPiece = 8192
+
+func newRedrawn[T graph.Float](r ForwardGradient, params []*graph.Param, stepper *optim.Stepper, seed uint64) *redrawn[T] {
+	d := &redrawn[T]{rule: r.Optimizer, options: r.Options, stepper: stepper, params: params, fill: graph.FillRademacher[T]}
+	if r.Perturbation == Gaussian {
+		d.fill = graph.FillNormal[T]
+	}
+	for j, q := range params {
+		list := make([]tangentOf[T], max(r.Tangents, 1))
+		for k := range list {
+			name := tangentName(k, q.Name)
+			list[k].stream = graph.NewStream(seed, name)
+			if r.Perturbation == RankOne && len(q.Value.Shape) > 1 {
+				list[k].left, list[k].right = graph.NewStream(seed, name+"/p"), graph.NewStream(seed, name+"/q")
+				list[k].p, list[k].q = make([]T, q.Value.Shape[0]), make([]T, q.Value.Size()/q.Value.Shape[0])
+			}
+		}
+		d.tangent = append(d.tangent, list)
+		whole := []*graph.Array{q.Value}
+		for _, s := range r.Optimizer.Slots() {
+			whole = append(whole, stepper.State().Get("optim/"+q.Name+"/"+s.Name).Value)
+		}
+		for lo, n := 0, q.Value.Size(); lo < n; lo += redrawnPiece {
+			hi := min(lo+redrawnPiece, n)
+			part := redrawnPart{param: j, lo: lo, hi: hi, update: optim.Update{Hi: hi - lo}}
+			part.update.Value = arrayOf(graph.Data[T](q.Value)[lo:hi])
+			for _, a := range whole[1:] {
+				part.update.Slots = append(part.update.Slots, arrayOf(graph.Data[T](a)[lo:hi]))
+			}
+			d.parts = append(d.parts, part)
+		}
+	}
+	d.squares = make([]float64, len(d.parts))
+	d.slopes = make([]T, max(r.Tangents, 1))
+	return d
+}
+
+// tangentName is the stream of direction k of a parameter.
+func tangentName(k int, param string) string { return fmt.Sprintf("tangent/%d/%s", k, param) }
+
+// update makes a step of the optimiser along the mean of slope·v.
+func (d *redrawn[T]) update(slopes []*graph.Array, step int) error {
+	d.step, d.lr, d.scale = uint64(step), d.stepper.LR(), 1
+	if !(d.lr >= 0) || math.IsInf(d.lr, 1) {
+		return graph.Fail(d.rule.Name()+" step", "learning rate", "a finite number of at least 0", d.lr)
+	}
+	for k, s := range slopes {
+		d.slopes[k] = T(s.Scalar() / float64(len(slopes)))
+	}
+	for len(d.buffers) < runtime.GOMAXPROCS(0) {
+		b := redrawnBuffer[T]{z: make([]T, redrawnPiece), g: make([]T, redrawnPiece)}
+		b.grad = arrayOf(b.g)
+		d.buffers = append(d.buffers, b)
+	}
+	for _, list := range d.tangent {
+		for k := range list {
+			if t := &list[k]; t.p != nil {
+				graph.FillRademacher(t.left, d.step, 0, t.p)
+				graph.FillRademacher(t.right, d.step, 0, t.q)
+			}
+		}
+	}
+	if d.options.Clip.Norm > 0 {
+		compute.Parallel(redrawnNorm[T]{d}, len(d.parts))
+		var sum float64
+		for _, v := range d.squares {
+			sum += v
+		}
+		norm := math.Sqrt(sum)
+		if norm-norm != 0 {
+			return graph.Fail("clip", "all gradients", "a finite norm", norm)
+		}
+		d.scale = min(1, d.options.Clip.Norm/(norm+1e-6))
+	}
+	d.stepper.State().Get("optim/step").Value.Ints()[0]++
+	compute.Parallel(redrawnStep[T]{d}, len(d.parts))
+	return nil
+}
+
+// estimate is a part of the mean of slope·v.
+func (d *redrawn[T]) estimate(worker int, part *redrawnPart) []T {
+	b := &d.buffers[worker]
+	g := b.g[:part.hi-part.lo]
+	clear(g)
+	for k := range d.tangent[part.param] {
+		t, slope := &d.tangent[part.param][k], d.slopes[k]
+		if t.p != nil {
+			t.addOuter(g, slope, part.lo)
+			continue
+		}
+		z := b.z[:len(g)]
+		d.fill(t.stream, d.step, part.lo, z)
+		addTimes(g, slope, z)
+	}
+	return g
+}
+
+// addTimes makes g += c·z, each product and sum rounded by itself.
+func addTimes[T graph.Float](g []T, c T, z []T) {
+	z = z[:len(g)]
+	for i := range g {
+		g[i] = T(g[i] + T(c*z[i]))
+	}
+}
+
+// addOuter adds c times entries lo, lo+1, ... of the outer product of p and q to g.
+func (t *tangentOf[T]) addOuter(g []T, c T, lo int) {
+	row, column := lo/len(t.q), lo%len(t.q)
+	for len(g) > 0 {
+		q := t.q[column:min(len(t.q), column+len(g))]
+		addTimes(g[:len(q)], c*t.p[row], q)
+		g, row, column = g[len(q):], row+1, 0
+	}
+}
+
+type redrawnNorm[T graph.Float] struct{ *redrawn[T] }
+
+// Run sums the squares of part i.
+func (d redrawnNorm[T]) Run(worker, i int) {
+	var sum float64
+	for _, v := range d.estimate(worker, &d.parts[i]) {
+		sum += float64(v) * float64(v)
+	}
+	d.squares[i] = sum
+}
+
+type redrawnStep[T graph.Float] struct{ *redrawn[T] }
+
+// Run updates part i.
+func (d redrawnStep[T]) Run(worker, i int) {
+	part := &d.parts[i]
+	g, scale := d.estimate(worker, part), d.scale
+	if most := T(d.options.Clip.Value); most > 0 {
+		for j, v := range g {
+			g[j] = min(max(T(T(scale)*v), -most), most)
+		}
+		scale = 1
+	}
+	u := &part.update
+	u.Grad, u.Step, u.LR, u.GradScale = d.buffers[worker].grad, d.stepper.State().Get("optim/step").Value.Ints()[0], d.lr, scale
+	d.rule.Update(u)
+}
