@@ -19,6 +19,9 @@ func (Backprop) Name() string { return "backprop" }
 
 // Trainer compiles one program: forward, backward, all gradients.
 func (r Backprop) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if err := arguments(r.Name(), model, objective); err != nil {
+		return nil, err
+	}
 	step := func(s *graph.Scope, x, y *graph.Node) []Goal {
 		loss := objective(model.Apply(s, x), y)
 		return []Goal{Minimize(loss, s.Graph().Trainable(loss))}

@@ -60,7 +60,7 @@ func TestForwardForwardGoodness(t *testing.T) {
 	v := evaluate(t, nil, func(s *graph.Scope) []*graph.Node {
 		a := literal(s, []int{1, 3}, 1, 2, 0)
 		quiet := literal(s, []int{1, 3}, 0, 0, 0) // softplus(0-3) has no gradient here
-		loss := contrast(a, quiet, 3)
+		loss := contrast(a, quiet, 3, 1)
 		return []*graph.Node{goodness(a), loss, graph.Neg(graph.Grad(loss, a)[0])}
 	})
 	near(t, "goodness", v[0], 0, 5)
@@ -111,7 +111,7 @@ func TestForwardForwardPeer(t *testing.T) {
 	gradients := func(peer float64) *graph.Array {
 		params := &graph.Params{DType: graph.Float64}
 		spec := Spec{Input: []int{3}, Classes: 2, Batch: 1, DType: graph.Float64}
-		n, err := newFFNet(ForwardForward{Threshold: 1, LabelStrength: 1, Peer: peer}, model, spec, params, true)
+		n, err := newFFNet(ForwardForward{Threshold: 1, Temperature: 1, LabelStrength: 1, Peer: peer}, model, spec, params, true)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,6 +66,17 @@ func (h *History) Last() Record {
 // step, writes the checkpoint and returns the history so far with the context's error.
 func Fit(ctx context.Context, t Trainer, train Data, c Config) (*History, error) {
 	spec := t.Spec()
+	if err := spec.takes("data", train); err != nil {
+		return nil, err
+	}
+	if c.Validation != nil {
+		if err := spec.takes("Validation", c.Validation); err != nil {
+			return nil, err
+		}
+	}
+	if c.Epochs < 0 {
+		return nil, graph.Fail("fit", "Epochs", "at least 0", c.Epochs)
+	}
 	perEpoch := train.Len() / spec.Batch
 	if perEpoch == 0 {
 		return nil, graph.Fail("fit", "data", fmt.Sprintf("at least one batch of %d examples", spec.Batch), train.Len())
@@ -97,9 +108,11 @@ type fit struct {
 
 // position is what a checkpoint has to know beside the trainer's own state.
 type position struct {
-	Step    int     // steps made
-	Sum     float64 // of the losses of the current epoch
-	Seconds float64
+	PerEpoch int     // steps an epoch
+	Examples int     // in the training data
+	Step     int     // steps made
+	Sum      float64 // of the losses of the current epoch
+	Seconds  float64
 }
 
 func (f *fit) epoch(ctx context.Context, epoch int, batch *Batch, order []int) error {
@@ -171,6 +184,7 @@ func (f *fit) save() error {
 	if f.Checkpoint == "" {
 		return nil
 	}
+	f.at.PerEpoch, f.at.Examples = f.perEpoch, f.train.Len()
 	at, err := json.Marshal(f.at)
 	if err != nil {
 		return errors.Wrap(err, "fit: checkpoint")
@@ -197,6 +211,10 @@ func (f *fit) resume() error {
 	if err := json.Unmarshal([]byte(meta[metaPosition]), &f.at); err != nil {
 		return errors.Wrapf(err, "fit: %s: position", f.Checkpoint)
 	}
+	if f.at.PerEpoch != f.perEpoch || f.at.Examples != f.train.Len() {
+		return graph.Fail("fit", f.Checkpoint, fmt.Sprintf("a run of %d steps an epoch on %d examples", f.perEpoch, f.train.Len()),
+			fmt.Sprintf("%d steps on %d examples", f.at.PerEpoch, f.at.Examples))
+	}
 	if err := json.Unmarshal([]byte(meta[metaHistory]), f.history); err != nil {
 		return errors.Wrapf(err, "fit: %s: history", f.Checkpoint)
 	}
@@ -213,6 +231,9 @@ type Evaluation struct {
 // Evaluate predicts every example of d.
 func Evaluate(t Trainer, d Data) (Evaluation, error) {
 	spec := t.Spec()
+	if err := spec.takes("data", d); err != nil {
+		return Evaluation{}, err
+	}
 	e := Evaluation{Examples: d.Len()}
 	batch, rows := NewBatch(spec), make([]int, 0, spec.Batch)
 	var right, squares float64

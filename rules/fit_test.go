@@ -23,6 +23,7 @@ var everyRule = map[string]Rule{
 	"mono-forward":       MonoForward{},
 	"mono sequential":    MonoForward{Order: Sequential, Readout: SumLayers},
 	"forward-forward":    ForwardForward{},
+	"ff overwriting":     ForwardForward{Label: OverwriteLabel, Temperature: 2},
 	"ff energy":          ForwardForward{Readout: Energy, Negatives: WrongLabel},
 	"forward-gradient":   ForwardGradient{},
 	"forward rademacher": ForwardGradient{Perturbation: Rademacher, Tangents: 3},

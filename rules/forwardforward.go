@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"fmt"
 	"math"
+
+	"github.com/pkg/errors"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
@@ -17,6 +20,14 @@ const (
 	WrongLabel                  // drawn uniformly from the other classes
 )
 
+// LabelPlace says where a forward-forward network finds the label of an example.
+type LabelPlace int
+
+const (
+	AppendLabel    LabelPlace = iota // behind the flattened example, in Classes further numbers
+	OverwriteLabel                   // in place of the example's first Classes numbers, whose shape it keeps
+)
+
 // FFReadout says how a forward-forward network predicts.
 type FFReadout int
 
@@ -28,8 +39,10 @@ const (
 // ForwardForward trains each hidden layer to be active on examples with their true label and quiet on examples with a
 // wrong one (G. Hinton 2022, arXiv 2212.13345). The goodness of a layer is the sum of its squared activities; its
 // threshold is the number of its units; each layer sees the activities of the one below scaled to unit mean square, so
-// goodness cannot be handed on. The label is appended to the input as Classes further numbers, so the first layer is
-// that much wider than under other rules.
+// goodness cannot be handed on. The label is appended to the flattened input, so the first layer is wider by Classes
+// inputs than under other rules; OverwriteLabel keeps the input's shape, as convolutions need it. A layer whose activity
+// is bounded, as by Tanh, may never reach the threshold: give it a lower one. The learning rate is constant for the
+// first half of the epochs and then falls linearly, as in Hinton's code.
 //
 // The model's output layer, its last block, is the readout of the last hidden layer. Hidden layers between the first
 // and the last have readouts of the rule's own ("forward-forward/BLOCK/readout"); they learn from the objective and
@@ -44,6 +57,8 @@ type ForwardForward struct {
 	Options          optim.Options
 	Negatives        Negatives
 	Readout          FFReadout
+	Label            LabelPlace
+	Temperature      float64 // of the probability that an example is positive; 0 means 1
 	Threshold        float64 // goodness a unit at which an example counts as positive with probability 1/2; 0 means 1
 	LabelStrength    float64 // size of the label's entry in the input; 0 means 1
 	Peer             float64 // peer normalisation; 0 means 0.03, negative means none
@@ -55,20 +70,35 @@ func (ForwardForward) Name() string { return "forward-forward" }
 // Trainer cuts the model at its blocks and compiles one program: the pass with the neutral label, the passes with the
 // true and with a wrong one, and each layer's own gradient.
 func (r ForwardForward) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if err := arguments(r.Name(), model, objective,
+		setting{"Negatives", r.Negatives == HardLabel || r.Negatives == WrongLabel, "HardLabel or WrongLabel", r.Negatives},
+		setting{"Readout", r.Readout == SoftmaxReadout || r.Readout == Energy, "SoftmaxReadout or Energy", r.Readout},
+		setting{"Label", r.Label == AppendLabel || r.Label == OverwriteLabel, "AppendLabel or OverwriteLabel", r.Label},
+		setting{"Threshold", r.Threshold >= 0, "at least 0", r.Threshold},
+		setting{"Temperature", r.Temperature >= 0, "at least 0", r.Temperature},
+		setting{"LabelStrength", r.LabelStrength >= 0, "at least 0", r.LabelStrength}); err != nil {
+		return nil, err
+	}
 	if spec.Classes == 0 {
 		return nil, graph.Fail(r.Name(), "spec", "classes: it embeds labels in the input", "regression targets")
 	}
 	r = r.withDefaults()
 	params := spec.params()
 	embedded := spec
-	embedded.Input = []int{graph.Type{Shape: spec.Input}.Size() + spec.Classes}
+	size := graph.Type{Shape: spec.Input}.Size()
+	switch {
+	case r.Label == AppendLabel:
+		embedded.Input = []int{size + spec.Classes}
+	case size < spec.Classes:
+		return nil, graph.Fail(r.Name(), "spec", fmt.Sprintf("at least %d numbers an example, to overwrite with the label", spec.Classes), spec.Input)
+	}
 	n, err := newFFNet(r, model, embedded, params, true)
 	if err != nil {
-		return nil, err
+		return nil, errors.Wrapf(err, "%s: the model is given examples %v with the label inside", r.Name(), embedded.Input)
 	}
 	eval, err := newFFNet(r, model, embedded, params, false)
 	if err != nil {
-		return nil, err
+		return nil, errors.Wrap(err, r.Name())
 	}
 	return Plan{
 		Name:   r.Name(),
@@ -91,6 +121,9 @@ func (r ForwardForward) Trainer(model layers.Layer, objective objectives.Objecti
 		},
 		Optimizer: r.Optimizer,
 		Options:   r.Options,
+		Gain: func(epoch, epochs int) float64 {
+			return min(1, (1+2*float64(epochs-epoch-1))/float64(epochs))
+		},
 	}.Trainer(spec)
 }
 
@@ -98,6 +131,9 @@ func (r ForwardForward) withDefaults() ForwardForward {
 	r.Optimizer = orAdam(r.Optimizer)
 	if r.Threshold == 0 {
 		r.Threshold = 1
+	}
+	if r.Temperature == 0 {
+		r.Temperature = 1
 	}
 	if r.LabelStrength == 0 {
 		r.LabelStrength = 1
@@ -126,9 +162,14 @@ func newFFNet(r ForwardForward, model layers.Layer, spec Spec, params *graph.Par
 	return n, nil
 }
 
-// embed puts a label, [batch, classes], behind the flattened example and scales the whole to unit mean square.
+// embed puts a label, [batch, classes], into the examples and scales each to unit mean square.
 func (n *ffNet) embed(x, label *graph.Node) *graph.Node {
-	return unitRMS(graph.Concat(1, graph.Flatten(x), graph.Scale(label, n.LabelStrength)))
+	flat, label := graph.Flatten(x), graph.Scale(label, n.LabelStrength)
+	if n.Label == AppendLabel {
+		return unitRMS(graph.Concat(1, flat, label))
+	}
+	rest := graph.Slice(flat, 1, n.classes, graph.ShapeOf(flat)[1], 1)
+	return unitRMS(graph.Reshape(graph.Concat(1, label, rest), graph.ShapeOf(x)...))
 }
 
 // unitRMS scales each example of a batch to mean square 1; an example of zeros stays so.
@@ -144,12 +185,12 @@ func unitRMS(a *graph.Node) *graph.Node {
 // goodness is the sum of squared activities of each example: [batch, ...] to [batch].
 func goodness(a *graph.Node) *graph.Node { return graph.Sum(graph.Square(graph.Flatten(a)), 1) }
 
-// contrast is the layer's loss: half the mean of softplus(theta-G) over positive plus softplus(G-theta) over negative
-// examples.
-func contrast(pos, neg *graph.Node, theta float64) *graph.Node {
-	up := graph.Softplus(graph.Neg(graph.Shift(goodness(pos), -theta)))
-	down := graph.Softplus(graph.Shift(goodness(neg), -theta))
-	return graph.Scale(graph.Mean(graph.Add(up, down)), 0.5)
+// contrast is the layer's loss: half the mean of T·softplus((theta-G)/T) over positive plus T·softplus((G-theta)/T) over
+// negative examples, at temperature T.
+func contrast(pos, neg *graph.Node, theta, temperature float64) *graph.Node {
+	excess := func(a *graph.Node) *graph.Node { return graph.Scale(graph.Shift(goodness(a), -theta), 1/temperature) }
+	both := graph.Add(graph.Softplus(graph.Neg(excess(pos))), graph.Softplus(excess(neg)))
+	return graph.Scale(graph.Mean(both), temperature/2)
 }
 
 // counts says whether hidden layer i takes part in readout and energy.
@@ -194,7 +235,7 @@ func (n *ffNet) hiddenGoals(s *graph.Scope, x, right, wrong *graph.Node) []Goal 
 	for _, p := range n.hidden {
 		a, b := p.Apply(s, pos), p.Apply(s, neg)
 		theta := n.Threshold * float64(graph.TypeOf(a).Size()/graph.ShapeOf(a)[0])
-		loss := contrast(a, b, theta)
+		loss := contrast(a, b, theta, n.Temperature)
 		params := s.Graph().Trainable(loss)
 		learned := loss
 		if n.Peer > 0 {

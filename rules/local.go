@@ -5,6 +5,7 @@ import (
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
+	"github.com/harpe-ml/harpe/objectives"
 )
 
 // What the local rules share: cutting a model into trainable pieces.
@@ -49,4 +50,28 @@ func plus(sum, b *graph.Node) *graph.Node {
 		return b
 	}
 	return graph.Add(sum, b)
+}
+
+// arguments refuses a rule's missing arguments and, by name, settings it does not know.
+func arguments(rule string, model layers.Layer, objective objectives.Objective, settings ...setting) error {
+	if model == nil {
+		return graph.Fail(rule, "model", "a layer", "nil")
+	}
+	if objective == nil {
+		return graph.Fail(rule, "objective", "an objective", "nil")
+	}
+	for _, c := range settings {
+		if !c.ok {
+			return graph.Fail(rule, c.field, c.want, c.got)
+		}
+	}
+	return nil
+}
+
+// setting is a hyper-parameter with whether its value is allowed.
+type setting struct {
+	field string
+	ok    bool
+	want  string
+	got   any
 }

@@ -3,6 +3,8 @@ package rules
 import (
 	"slices"
 
+	"github.com/pkg/errors"
+
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
 	"github.com/harpe-ml/harpe/objectives"
@@ -42,17 +44,22 @@ func (MonoForward) Name() string { return "mono-forward" }
 // Trainer cuts the model at its blocks. A sequential trainer has one program a block, a simultaneous one a single
 // program whose goals share nothing but detached activations.
 func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if err := arguments(r.Name(), model, objective,
+		setting{"Order", r.Order == Simultaneous || r.Order == Sequential, "Simultaneous or Sequential", r.Order},
+		setting{"Readout", r.Readout == LastLayer || r.Readout == SumLayers, "LastLayer or SumLayers", r.Readout}); err != nil {
+		return nil, err
+	}
 	if spec.Classes == 0 {
 		return nil, graph.Fail(r.Name(), "spec", "classes: its layers learn class scores", "regression targets")
 	}
 	params := spec.params()
 	pieces, err := r.pieces(model, spec, params, true)
 	if err != nil {
-		return nil, err
+		return nil, errors.Wrap(err, r.Name())
 	}
 	eval, err := r.pieces(model, spec, params, false)
 	if err != nil {
-		return nil, err
+		return nil, errors.Wrap(err, r.Name())
 	}
 	n := len(pieces)
 	scores := func(s *graph.Scope, i int, a *graph.Node) *graph.Node {

@@ -55,7 +55,11 @@ type trainer struct {
 
 	predict *graph.Program
 	px, out *graph.Node
+	kept    []keptState // put back when a step fails
 }
+
+// keptState is a state of the store and what it was before the step.
+type keptState struct{ value, before *graph.Array }
 
 // phase is a compiled Phase.
 type phase struct {
@@ -70,7 +74,10 @@ type phase struct {
 // Trainer compiles the plan for data of the given spec.
 func (p Plan) Trainer(spec Spec) (Trainer, error) {
 	if err := spec.check(); err != nil {
-		return nil, err
+		return nil, errors.Wrap(err, p.Name)
+	}
+	if p.Predict == nil {
+		return nil, graph.Fail(p.Name, "plan", "a function Predict", "nil")
 	}
 	t := &trainer{plan: p, spec: spec, params: p.Params, steps: graph.NewArray(graph.Int, 1), gain: 1}
 	if t.params == nil {
@@ -92,6 +99,14 @@ func (p Plan) Trainer(spec Spec) (Trainer, error) {
 	}
 	if err != nil {
 		return nil, errors.Wrapf(err, "%s: predict", p.Name)
+	}
+	if got := graph.TypeOf(t.out).Size(); spec.Classes > 0 && got < spec.Batch*spec.Classes {
+		return nil, graph.Fail(p.Name, "model's output", fmt.Sprintf("scores of %d classes for %d examples", spec.Classes, spec.Batch), graph.ShapeOf(t.out))
+	}
+	for q := range t.params.All() {
+		if q.State {
+			t.kept = append(t.kept, keptState{q.Value, q.Value.Clone()})
+		}
 	}
 	return t, nil
 }
@@ -168,32 +183,60 @@ func (t *trainer) StartEpoch(epoch, epochs int) {
 }
 
 func (t *trainer) Step(b *Batch) (float64, error) {
-	ph := t.phases[t.active]
 	if b.N != t.spec.Batch {
 		return 0, graph.Fail(t.plan.Name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
 	}
-	p := ph.program
-	if err := ph.run(b, t.Steps()); err != nil {
-		return 0, errors.Wrap(err, t.plan.Name)
+	if len(t.phases) == 0 {
+		return 0, graph.Fail(t.plan.Name, "plan", "at least one phase", "none")
 	}
-	var sum float64
-	for _, l := range ph.losses {
-		sum += l.Scalar()
-	}
-	if sum-sum != 0 {
-		err := p.FirstNonFinite()
-		if err == nil {
-			err = errors.New("the sum of the losses is not finite")
+	for _, k := range t.kept {
+		if err := k.before.CopyFrom(k.value); err != nil {
+			return 0, err
 		}
-		return sum, errors.Wrapf(err, "%s: loss %v at step %d", t.plan.Name, sum, t.Steps())
+	}
+	loss, err := t.step(t.phases[t.active], b)
+	if err != nil {
+		for _, k := range t.kept {
+			if err := k.value.CopyFrom(k.before); err != nil {
+				return loss, err
+			}
+		}
+		return loss, errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
+	}
+	t.steps.Ints()[0]++
+	return loss, nil
+}
+
+// step runs a phase and updates its parameters, all or none of them.
+func (t *trainer) step(ph *phase, b *Batch) (loss float64, err error) {
+	if err := ph.run(b, t.Steps()); err != nil {
+		return 0, err
+	}
+	for _, l := range ph.losses {
+		loss += l.Scalar()
+	}
+	if loss-loss != 0 {
+		return loss, errors.Wrapf(ph.cause(), "loss %v", loss)
+	}
+	for i, grads := range ph.grads {
+		if norm := optim.GlobalNorm(grads); norm-norm != 0 {
+			return loss, errors.Wrapf(ph.cause(), "goal %d: gradient of norm %v", i, norm)
+		}
 	}
 	for i, s := range ph.steppers {
 		if err := s.Step(ph.grads[i]); err != nil {
-			return sum, errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
+			return loss, err
 		}
 	}
-	t.steps.Ints()[0]++
-	return sum, nil
+	return loss, nil
+}
+
+// cause says which node is to blame for a result that is not finite.
+func (ph *phase) cause() error {
+	if err := ph.program.FirstNonFinite(); err != nil {
+		return err
+	}
+	return errors.New("every node is finite, their sum is not")
 }
 
 // run computes losses and directions of a batch at a step.
@@ -266,9 +309,19 @@ func (t *trainer) state() (*graph.Params, error) {
 }
 
 const (
-	metaRule = "harpe.rule"
-	metaSeed = "harpe.seed"
+	metaRule      = "harpe.rule"
+	metaSeed      = "harpe.seed"
+	metaOptimizer = "harpe.optimizer"
 )
+
+// about is what a checkpoint says of the trainer, and what must agree when it is loaded.
+func (t *trainer) about() map[string]string {
+	return map[string]string{
+		metaRule:      t.plan.Name,
+		metaSeed:      strconv.FormatUint(t.spec.Seed, 10),
+		metaOptimizer: fmt.Sprintf("%T%+v", t.plan.Optimizer, t.plan.Optimizer),
+	}
+}
 
 func (t *trainer) Save(path string, meta map[string]string) error {
 	state, err := t.state()
@@ -279,7 +332,7 @@ func (t *trainer) Save(path string, meta map[string]string) error {
 	if all == nil {
 		all = map[string]string{}
 	}
-	all[metaRule], all[metaSeed] = t.plan.Name, strconv.FormatUint(t.spec.Seed, 10)
+	maps.Copy(all, t.about())
 	return graph.SaveAll(path, all, t.params, state)
 }
 
@@ -292,11 +345,10 @@ func (t *trainer) Load(path string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if meta[metaRule] != t.plan.Name {
-		return nil, graph.Fail("load", path+": rule", t.plan.Name, strconv.Quote(meta[metaRule]))
-	}
-	if seed := strconv.FormatUint(t.spec.Seed, 10); meta[metaSeed] != seed {
-		return nil, graph.Fail("load", path+": seed", seed, meta[metaSeed])
+	for key, want := range t.about() {
+		if meta[key] != want {
+			return nil, graph.Fail("load", path+": "+key, want, strconv.Quote(meta[key]))
+		}
 	}
 	return graph.LoadAll(path, t.params, state)
 }

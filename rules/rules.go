@@ -46,7 +46,8 @@ type Trainer interface {
 	StartEpoch(epoch, epochs int)
 	// Predict is the class scores, [batch, classes], or the model's output, overwritten by the next call.
 	Predict(b *Batch) (*graph.Array, error)
-	// ActivationBytes is the most memory that values other than parameters take in a step.
+	// ActivationBytes is the most memory a step takes beside parameters and optimiser state: activations, gradients,
+	// random directions and constants.
 	ActivationBytes() int
 	// Programs lists the compiled training programs, for inspection.
 	Programs() []*graph.Program
@@ -80,6 +81,18 @@ func (s Spec) check() error {
 		return graph.Fail("spec", "Classes", "0 or at least 2", s.Classes)
 	case slices.ContainsFunc(s.Input, func(d int) bool { return d < 1 }):
 		return graph.Fail("spec", "Input", "sizes of at least 1", s.Input)
+	}
+	return nil
+}
+
+// takes refuses data of another kind than the spec's.
+func (s Spec) takes(arg string, d Data) error {
+	if d == nil {
+		return graph.Fail("fit", arg, "a data set", "nil")
+	}
+	if !slices.Equal(d.InputShape(), s.Input) || d.Classes() != s.Classes || !slices.Equal(d.TargetShape(), s.Target) {
+		return graph.Fail("fit", arg, fmt.Sprintf("examples %v, %d classes, targets %v", s.Input, s.Classes, s.Target),
+			fmt.Sprintf("examples %v, %d classes, targets %v", d.InputShape(), d.Classes(), d.TargetShape()))
 	}
 	return nil
 }

@@ -43,8 +43,8 @@ type ICon struct {
 	Divergence Divergence
 }
 
-// Loss is the mean of Σ_j p_j log(p_j/q_j), 0 log 0 = 0, over the rows that have neighbours. What is supervisory is a
-// constant to the derivative: p forward; reverse, p as well.
+// Loss is the mean of Σ_j p_j log(p_j/q_j), 0 log 0 = 0, over the rows that have neighbours. In both directions p
+// is a constant to the derivative.
 func (o ICon) Loss(p, q Neighbors) *graph.Node {
 	const op = "i_con"
 	needSame(op, "q", p.P, q.P)
