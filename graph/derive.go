@@ -64,12 +64,20 @@ func VJP(y, dy, x []*Node) []*Node {
 			result[n] = d
 		}
 		p := primitiveOf(n)
-		if p == nil || p.VJP == nil {
+		if p == nil || p.VJP == nil && p.JVP == nil {
 			continue
 		}
 		args := operands(n)
 		first := len(n.Graph().AllNodes())
-		for i, c := range p.VJP(n, d, args) {
+		rule := p.VJP
+		if rule == nil {
+			rule = transposed(p.JVP)
+		}
+		cotangents := rule(n, d, args)
+		if len(cotangents) != len(args) {
+			panic(fail(p.Name, "result of the reverse rule", fmt.Sprintf("%d nodes, one for each operand", len(args)), len(cotangents)))
+		}
+		for i, c := range cotangents {
 			if on[args[i]] {
 				add(args[i], c)
 			}
@@ -101,7 +109,7 @@ func JVP(y, x, dx []*Node) []*Node {
 	}
 	for _, n := range active(y, x) {
 		p := primitiveOf(n)
-		if p == nil || p.JVP == nil {
+		if p == nil || p.VJP == nil && p.JVP == nil {
 			continue
 		}
 		args := operands(n)
@@ -114,7 +122,11 @@ func JVP(y, x, dx []*Node) []*Node {
 		if !some {
 			continue
 		}
-		t := p.JVP(n, args, d)
+		rule := p.JVP
+		if rule == nil {
+			rule = transposeRule(p.VJP)
+		}
+		t := rule(n, args, d)
 		if t != nil && !TypeOf(t).Equal(TypeOf(n)) {
 			panic(fail("jvp", "tangent of "+label(n), TypeOf(n), TypeOf(t)))
 		}

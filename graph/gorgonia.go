@@ -116,7 +116,7 @@ func init() {
 		},
 		"elemBinOp": func(f foreign) *Primitive {
 			if f.isRectify() {
-				return reluOp
+				return composite(f.n, func(x []*Node) *Node { return ReLU(x[0]) })
 			}
 			return *binaries[f.name()]
 		},

@@ -17,10 +17,10 @@
 //		loss = graph.Mean(graph.Square(graph.MatMul(x, w)))
 //		dw = graph.Grad(loss, w)[0]
 //	})
-//	prog, err := graph.Compile(loss, dw)
-//	copy(prog.Array(x).Float32s(), data)
-//	err = prog.Run()
-//	fmt.Println(prog.Array(loss).Scalar())
+//	program, err := g.Compile(loss, dw)
+//	copy(program.Array(x).Float32s(), data)
+//	err = program.Run()
+//	fmt.Println(program.Array(loss).Scalar())
 //
 // Every op is a Primitive (table.go) or a composition of primitives (math.go); a Primitive of your own is as good as
 // one of Harpe's.

@@ -32,11 +32,12 @@ type Primitive struct {
 	Kernel func(out Type, in []Type) (Kernel, error)
 
 	// VJP is the reverse rule: for each operand the node of its cotangent given the result's cotangent dy, or nil
-	// where it is zero. Nil VJP: the derivative is zero everywhere.
+	// where it is zero. If only one of VJP and JVP is nil, it is the transpose of the other; if both are, the derivative
+	// is zero everywhere.
 	VJP func(y, dy *Node, x []*Node) []*Node
 
 	// JVP is the forward rule: the result's tangent given the operands' tangents, of which some, not all, may be nil
-	// (zero). It may return nil for zero. Nil JVP: the derivative is zero everywhere.
+	// (zero). It may return nil for zero.
 	JVP func(y *Node, x, dx []*Node) *Node
 
 	// Elementwise says that element i of the result depends only on element i of each operand (after broadcasting),
@@ -62,6 +63,9 @@ func (p *Primitive) String() string {
 
 // Apply makes the node of p applied to x. It panics with an *Error if p refuses the operands' types.
 func Apply(p *Primitive, x ...*Node) *Node {
+	if p == nil || p.Type == nil || p.Kernel == nil && !p.View {
+		panic(fail("apply", "primitive", "a Primitive with Type and Kernel", "nil or without them"))
+	}
 	if len(x) == 0 {
 		panic(fail(p.Name, "operands", "at least one", "none"))
 	}

@@ -29,8 +29,8 @@ const (
 	Orthogonal
 	// RankOne directions of a weight matrix or kernel are products of two Rademacher vectors, one for the outputs and
 	// one for the inputs; other parameters move as under Rademacher. P|g|². The tangent of a layer's product costs one
-	// output unit, and a step draws a number for each input and output instead of one for each weight (so too the
-	// low-rank perturbations of Y. Chen et al. 2024, arXiv 2410.07698).
+	// output unit, and a step draws and keeps a number for each input and output instead of one for each weight: the
+	// cheapest of all in time and memory (so too the low-rank perturbations of Y. Chen et al. 2024, arXiv 2410.07698).
 	RankOne
 )
 

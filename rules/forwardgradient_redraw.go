@@ -220,6 +220,9 @@ type redrawnStep[T graph.Float] struct{ *redrawn[T] }
 // Run updates part i.
 func (d redrawnStep[T]) Run(worker, i int) {
 	part := &d.parts[i]
+	if d.descendOuter(part) {
+		return
+	}
 	g, scale := d.estimate(worker, part), d.scale
 	if most := T(d.options.Clip.Value); most > 0 {
 		for j, v := range g {
@@ -230,4 +233,28 @@ func (d redrawnStep[T]) Run(worker, i int) {
 	u := &part.update
 	u.Grad, u.Step, u.LR, u.GradScale = d.buffers[worker].grad, d.stepper.State().Get("optim/step").Value.Ints()[0], d.lr, scale
 	d.rule.Update(u)
+}
+
+// descendOuter is Run for plain gradient descent along one direction of rank one: rows of the parameter move along q
+// by vector instructions, and the estimate is never written down. It reports whether that was possible.
+func (d redrawnStep[T]) descendOuter(part *redrawnPart) bool {
+	t := &d.tangent[part.param][0]
+	sgd, ok := d.rule.(optim.SGD)
+	if !ok || sgd.Momentum != 0 || sgd.WeightDecay != 0 || len(d.slopes) > 1 || t.p == nil || d.options.Clip.Value > 0 || d.scale != 1 {
+		return false
+	}
+	rows, ok := any(t.q).([]float32)
+	if !ok {
+		return false
+	}
+	p, left := part.update.Value.Float32s(), any(t.p).([]float32)
+	row, column := part.lo/len(rows), part.lo%len(rows)
+	for len(p) > 0 {
+		q := rows[column:min(len(rows), column+len(p))]
+		if !compute.SGD(p[:len(q)], q, float32(d.slopes[0])*left[row], 0, float32(d.lr)) {
+			return false // on a machine without them, before anything has moved
+		}
+		p, row, column = p[len(q):], row+1, 0
+	}
+	return true
 }

@@ -482,6 +482,7 @@ func TestForwardGradientRedraws(t *testing.T) {
 			"gaussian":        {},
 			"rademacher adam": {Perturbation: Rademacher, Tangents: 3, Optimizer: optim.Adam{LR: 0.01}},
 			"rank one":        {Perturbation: RankOne, Tangents: 2, Optimizer: optim.SGD{LR: 0.01, Momentum: 0.9}, Options: optim.Options{Clip: optim.Clip{Norm: 0.5}}},
+			"rank one, plain": {Perturbation: RankOne, Optimizer: optim.SGD{LR: 0.01}},
 			"clipped":         {Perturbation: RankOne, Options: optim.Options{Clip: optim.Clip{Value: 0.01}, Schedule: optim.Cosine{Steps: 9}}},
 		} {
 			spec := SpecOf(d, 16, 5)
