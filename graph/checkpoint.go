@@ -5,6 +5,7 @@ import (
 	endian "encoding/binary"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -22,7 +23,8 @@ import (
 // with spaces; it holds for each tensor its type, shape and place among the numbers, and "__metadata__", strings by
 // name. Here the header names the tensors in the order of the stores, and among the numbers those of 8 bytes come
 // first, so that each tensor is aligned. The metadata entry "harpe.state" lists the names of the states; without it, as
-// in files of other programs, a store's own flags stand.
+// in files of other programs, a store's own flags stand. The entry "harpe.crc32c" is the CRC-32C of all numbers; without
+// it they are not checked.
 //
 // A reader takes nothing of a file on trust: the stores say what must be there, and their values change only after the
 // last byte has been read and found right.
@@ -30,10 +32,13 @@ import (
 const (
 	metadataKey  = "__metadata__"
 	stateKey     = "harpe.state"
+	sumKey       = "harpe.crc32c"
 	headerLimit  = 100_000_000 // bytes; the format's own limit
 	mostAxes     = 64
 	elementBytes = 8 // of the largest element type
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var dtypeNames = map[DType]string{Float32: "F32", Float64: "F64", Int: "I64"}
 
@@ -120,6 +125,11 @@ func WriteAll(w io.Writer, meta map[string]string, stores ...*Params) error {
 	if _, err := w.Write(header); err != nil {
 		return errors.Wrap(err, "checkpoint")
 	}
+	return writeNumbers(w, layout)
+}
+
+// writeNumbers writes the tensors one after another.
+func writeNumbers(w io.Writer, layout []*Param) error {
 	buffer := make([]byte, 0, 1<<16)
 	for _, q := range layout {
 		const most = 1 << 16 / elementBytes
@@ -150,8 +160,8 @@ func makeHeader(meta map[string]string, stores []*Params) (header []byte, layout
 	}
 	all := map[string]string{}
 	for k, v := range meta {
-		if k == stateKey || !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return nil, nil, fail("checkpoint", "metadata "+brief(k), "UTF-8 under a key other than "+stateKey, brief(v))
+		if k == stateKey || k == sumKey || !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return nil, nil, fail("checkpoint", "metadata "+brief(k), "UTF-8 under a key other than "+stateKey+" and "+sumKey, brief(v))
 		}
 		all[k] = v
 	}
@@ -160,6 +170,11 @@ func makeHeader(meta map[string]string, stores []*Params) (header []byte, layout
 
 	layout = slices.Clone(tensors)
 	slices.SortStableFunc(layout, func(a, b *Param) int { return cmp.Compare(elementSize(b.Value), elementSize(a.Value)) })
+	sum := crc32.New(castagnoli)
+	if err := writeNumbers(sum, layout); err != nil {
+		return nil, nil, err
+	}
+	all[sumKey] = fmt.Sprintf("%08x", sum.Sum32())
 	begin := make(map[*Param]int, len(layout))
 	end := 0
 	for _, q := range layout {
@@ -286,6 +301,9 @@ func ReadAll(r io.Reader, stores ...*Params) (meta map[string]string, err error)
 		return nil, errors.Wrap(err, "checkpoint: data")
 	case n < size:
 		return nil, fail("checkpoint", "data", fmt.Sprintf("%d bytes", size), n)
+	}
+	if got := fmt.Sprintf("%08x", crc32.Checksum(data[:size], castagnoli)); h.sum != "" && got != h.sum {
+		return nil, fail("checkpoint", "data", "CRC-32C "+brief(h.sum), got)
 	}
 	for _, e := range found {
 		setElements(e.param.Value, data[e.begin:e.end])

@@ -16,7 +16,8 @@ import (
 type headerReader struct {
 	visit  func(tensorEntry) error // called for each tensor in the header's order
 	meta   map[string]string       // without Harpe's own entry
-	states map[string]bool         // Harpe's own entry
+	states map[string]bool         // Harpe's own entries
+	sum    string
 	tokens *json.Decoder
 	at     string // what is being read, for errors
 }
@@ -51,11 +52,13 @@ func (h *headerReader) read(r io.Reader) error {
 	if t, err := h.tokens.Token(); err != io.EOF {
 		return h.unexpected("spaces to the end", t, err)
 	}
-	return h.takeStates()
+	return h.takeOwn()
 }
 
-// takeStates moves Harpe's own entry out of the metadata.
-func (h *headerReader) takeStates() error {
+// takeOwn moves Harpe's own entries out of the metadata.
+func (h *headerReader) takeOwn() error {
+	h.sum = h.meta[sumKey]
+	delete(h.meta, sumKey)
 	text, ok := h.meta[stateKey]
 	if !ok {
 		return nil

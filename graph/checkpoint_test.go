@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"math"
@@ -152,7 +153,8 @@ func TestCheckpointFormat(t *testing.T) {
 	if err := json.Unmarshal(header, &got); err != nil {
 		t.Fatal(err)
 	}
-	if want := map[string]string{"epoch": "3", "harpe.state": `["s"]`}; !maps.Equal(want, got.Meta) {
+	sum := fmt.Sprintf("%08x", crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+	if want := map[string]string{"epoch": "3", "harpe.state": `["s"]`, "harpe.crc32c": sum}; !maps.Equal(want, got.Meta) {
 		t.Errorf("metadata: want %q, got %q", want, got.Meta)
 	}
 	for i, c := range []struct {
@@ -634,4 +636,31 @@ func ExampleSaveAll() {
 	// Output:
 	// <nil>
 	// float32 [2] [0.5 -1] 3 <nil>
+}
+
+// One wrong bit among the numbers is found, and nothing is changed.
+func TestCheckpointFindsFlippedBits(t *testing.T) {
+	store := func(v float32) *graph.Params {
+		p := &graph.Params{}
+		if err := p.Add(&graph.Param{Name: "w", Value: graph.ArrayOf([]float32{v, 2, 3}, 3)}); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	var file bytes.Buffer
+	if err := graph.WriteAll(&file, nil, store(1)); err != nil {
+		t.Fatal(err)
+	}
+	for bit := range 8 * 12 {
+		damaged := slices.Clone(file.Bytes())
+		damaged[len(damaged)-12+bit/8] ^= 1 << (bit % 8)
+		p := store(7)
+		_, err := graph.ReadAll(bytes.NewReader(damaged), p)
+		if err == nil || !strings.Contains(err.Error(), "CRC-32C") {
+			t.Fatalf("bit %d: want an error with CRC-32C, got %v", bit, err)
+		}
+		if v := p.Get("w").Value.At(0); v != 7 {
+			t.Fatalf("bit %d: the store changed to %v", bit, v)
+		}
+	}
 }

@@ -77,6 +77,18 @@ func (p *Params) Clone() *Params {
 	return c
 }
 
+// Select is the store of those tensors whose names keep chooses, in the same order, sharing their values: to save a
+// model without what its training rule added, for example.
+func (p *Params) Select(keep func(name string) bool) *Params {
+	c := &Params{Seed: p.Seed, DType: p.DType}
+	for q := range p.All() {
+		if keep(q.Name) {
+			c.Add(q)
+		}
+	}
+	return c
+}
+
 // CopyFrom copies the values of other into p. Names, types and order must agree; if they do not, nothing is changed.
 func (p *Params) CopyFrom(other *Params) error {
 	if p.Len() != other.Len() {

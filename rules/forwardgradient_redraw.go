@@ -28,24 +28,27 @@ func (t *redrawing) Step(b *Batch) (float64, error) {
 	if b.N != t.spec.Batch {
 		return 0, graph.Fail(name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
 	}
+	t.keep()
+	loss, err := t.move(ph, b)
+	if err != nil {
+		return loss, t.failed(err)
+	}
+	t.steps.Ints()[0]++
+	return loss, nil
+}
+
+// move runs the forward pass and moves the parameters, or changes none of them.
+func (t *redrawing) move(ph *phase, b *Batch) (float64, error) {
 	if err := ph.run(b, t.Steps()); err != nil {
-		return 0, errors.Wrap(err, name)
+		return 0, err
 	}
 	loss := ph.losses[0].Scalar()
 	for _, l := range ph.losses {
 		if v := l.Scalar(); v-v != 0 {
-			err := ph.program.FirstNonFinite()
-			if err == nil {
-				err = errors.New("a derivative is not finite")
-			}
-			return loss, errors.Wrapf(err, "%s: loss %v at step %d", name, loss, t.Steps())
+			return loss, errors.Wrapf(ph.cause(), "loss %v", loss)
 		}
 	}
-	if err := t.update(ph.losses[1:], t.Steps()); err != nil {
-		return loss, errors.Wrapf(err, "%s: step %d", name, t.Steps())
-	}
-	t.steps.Ints()[0]++
-	return loss, nil
+	return loss, t.update(ph.losses[1:], t.Steps())
 }
 
 // redraws says whether a rule's directions can be drawn again in pieces.

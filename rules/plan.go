@@ -189,22 +189,28 @@ func (t *trainer) Step(b *Batch) (float64, error) {
 	if len(t.phases) == 0 {
 		return 0, graph.Fail(t.plan.Name, "plan", "at least one phase", "none")
 	}
-	for _, k := range t.kept {
-		if err := k.before.CopyFrom(k.value); err != nil {
-			return 0, err
-		}
-	}
+	t.keep()
 	loss, err := t.step(t.phases[t.active], b)
 	if err != nil {
-		for _, k := range t.kept {
-			if err := k.value.CopyFrom(k.before); err != nil {
-				return loss, err
-			}
-		}
-		return loss, errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
+		return loss, t.failed(err)
 	}
 	t.steps.Ints()[0]++
 	return loss, nil
+}
+
+// keep remembers the states of the store before a step.
+func (t *trainer) keep() {
+	for _, k := range t.kept {
+		k.before.CopyFrom(k.value) // of one type: no error
+	}
+}
+
+// failed puts the states back after a step that failed, and says which one it was.
+func (t *trainer) failed(err error) error {
+	for _, k := range t.kept {
+		k.value.CopyFrom(k.before)
+	}
+	return errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
 }
 
 // step runs a phase and updates its parameters, all or none of them.

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/forward-only
 //	go run ./examples/forward-only -sections race -data fashion-mnist
-//	go run ./examples/forward-only -seeds 5 -data digits,fashion-mnist -results examples/forward-only/RESULTS.md
+//	go run ./examples/forward-only -seeds 5 -race digits,fashion-mnist -results examples/forward-only/RESULTS.md
 //
 // It ends with exit status 1 if something it claims does not hold.
 package main
@@ -55,11 +55,11 @@ func sectionNames() []string {
 }
 
 type options struct {
-	data, dir, out, results string
-	sections                []string
-	seed                    uint64
-	seeds                   int
-	quick                   bool
+	data, race, dir, out, results string
+	sections                      []string
+	seed                          uint64
+	seeds                         int
+	quick                         bool
 }
 
 func main() {
@@ -75,7 +75,8 @@ func main() {
 
 func parse(args []string) (o options, err error) {
 	f := flag.NewFlagSet("forward-only", flag.ContinueOnError)
-	f.StringVar(&o.data, "data", "digits", "data sets of the race, with commas: "+strings.Join(data.Names(), ", "))
+	f.StringVar(&o.data, "data", "digits", "data set: "+strings.Join(data.Names(), ", "))
+	f.StringVar(&o.race, "race", "", "data sets of the race, with commas (default: that of -data)")
 	f.StringVar(&o.dir, "dir", "", "folder of the data set's files (default: where Debian's package puts them)")
 	f.StringVar(&o.out, "out", ".", "folder for forward-only.html and forward-only.ipynb")
 	f.StringVar(&o.results, "results", "", "file to write tables and checks to, as Markdown")
@@ -91,6 +92,9 @@ func parse(args []string) (o options, err error) {
 		return o, graph.Fail("forward-only", "arguments", "flags only", f.Args())
 	case o.seeds < 1:
 		return o, graph.Fail("forward-only", "-seeds", "at least 1", o.seeds)
+	}
+	if o.race == "" {
+		o.race = o.data
 	}
 	o.sections = strings.Split(*names, ",")
 	if *names == "all" {
@@ -115,8 +119,8 @@ func run(ctx context.Context, args []string, terminal io.Writer) error {
 	}
 	defer page.Close()
 	s := &story{Page: page, options: o, ctx: ctx}
-	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only -data %s -seed %d -seeds %d -sections %s` on %s/%s, "+
-		"%d processors, %s. Means are over %d seeds where nothing else is said.\n", o.data, o.seed, o.seeds, strings.Join(o.sections, ","),
+	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only -data %s -race %s -seed %d -seeds %d -sections %s` on %s/%s, "+
+		"%d processors, %s. Means are over %d seeds where nothing else is said.\n", o.data, o.race, o.seed, o.seeds, strings.Join(o.sections, ","),
 		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), runtime.Version(), o.seeds)
 	s.Text("Backpropagation runs the model forward and then backward, and keeps every intermediate value for the way back. " +
 		"The rules on this page never go back: they evaluate the loss at several places, and a few numbers are all they learn from.")

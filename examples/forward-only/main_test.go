@@ -39,7 +39,7 @@ func TestFlags(t *testing.T) {
 		"-sections":  {"-sections", "races"},
 		"-seeds":     {"-seeds", "0"},
 		"flags only": {"digits"},
-		"digit":      {"-sections", "race", "-data", "digit"},
+		"\"digit\"":  {"-quick", "-sections", "race", "-race", "digits,digit"},
 		"-data":      {"-sections", "race", "-data", "wine"},
 	} {
 		err := run(context.Background(), append(args, "-out", t.TempDir()), nil)
@@ -49,7 +49,7 @@ func TestFlags(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := run(ctx, []string{"-quick", "-out", t.TempDir()}, nil); err == nil {
+	if err := run(ctx, []string{"-quick", "-sections", "smb", "-out", t.TempDir()}, nil); err == nil {
 		t.Error("a cancelled run returned no error")
 	}
 }

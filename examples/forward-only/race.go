@@ -31,10 +31,10 @@ var clipped = optim.Options{Clip: optim.Clip{Norm: 50}}
 
 func tellRace(s *story) error {
 	s.Heading("Accuracy against time")
-	s.Text("A perceptron with two hidden layers of 64 units and a small convolutional network learn **" + strings.ReplaceAll(s.data, ",", ", ") + "** by " +
+	s.Text("A perceptron with two hidden layers of 64 units and a small convolutional network learn **" + strings.ReplaceAll(s.race, ",", ", ") + "** by " +
 		"each rule. A forward-only step knows the gradient in one direction, or in eight, of many thousands; so its steps are " +
 		"small, and the more parameters, the smaller.")
-	for _, name := range strings.Split(s.data, ",") {
+	for _, name := range strings.Split(s.race, ",") {
 		train, test, err := data.ByName(name, s.dir)
 		if err != nil {
 			return err
