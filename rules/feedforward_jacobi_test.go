@@ -130,7 +130,8 @@ func TestJacobiStopsEarly(t *testing.T) {
 			}
 		}
 	}
-	nan := chain(5, func(i int, before float64) float64 { return before + math.NaN() })
+	unknown := math.NaN()
+	nan := chain(5, func(i int, before float64) float64 { return before + unknown })
 	if n, err := nan.Jacobi(); n != 5 || err != nil {
 		t.Errorf("NaN: %d sweeps, %v; it never settles, so all 5 are needed", n, err)
 	}

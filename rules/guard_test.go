@@ -121,9 +121,6 @@ func TestSettingsAreChecked(t *testing.T) {
 	}
 	_, err := ForwardForward{}.Trainer(models28(), objectives.CrossEntropy, Spec{Input: []int{1, 6, 6}, Classes: 3, Batch: 4})
 	wantError(t, err, "forward-forward", "label", "conv")
-	two := layers.Sequential{layers.Dense{Units: 2}}
-	_, err = Backprop{}.Trainer(two, objectives.CrossEntropy, spec)
-	wantError(t, err, "backprop", "3 classes", "[16 2]")
 }
 
 // models28 is a small convolutional network.

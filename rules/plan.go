@@ -100,9 +100,6 @@ func (p Plan) Trainer(spec Spec) (Trainer, error) {
 	if err != nil {
 		return nil, errors.Wrapf(err, "%s: predict", p.Name)
 	}
-	if got := graph.TypeOf(t.out).Size(); spec.Classes > 0 && got < spec.Batch*spec.Classes {
-		return nil, graph.Fail(p.Name, "model's output", fmt.Sprintf("scores of %d classes for %d examples", spec.Classes, spec.Batch), graph.ShapeOf(t.out))
-	}
 	for q := range t.params.All() {
 		if q.State {
 			t.kept = append(t.kept, keptState{q.Value, q.Value.Clone()})

@@ -1,17 +1,17 @@
-// Package adapt lets a trained classifier go on learning from the unlabelled batches that it classifies, while what they
-// show drifts away from what it was trained on:
+// Package adapt lets a classifier go on learning after its training. RobustMeanTeacher learns from the unlabelled batches
+// that it classifies, while what they show drifts away from what it was trained on:
 //
-//	rule := adapt.RobustMeanTeacher{}
-//	teaching, err := rule.Start(model, trainer.Params(), rules.SpecOf(train, 200, 1), train)
-//	err = teaching.WarmUp(train.Len() / 200)
+//	teaching, err := adapt.RobustMeanTeacher{}.Start(model, trainer.Params(), rules.SpecOf(train, 200, 1), train)
+//	err = teaching.WarmUp(50_000 / 200)
 //	for each batch x {
 //		scores, loss, err := teaching.Step(x)
 //	}
+//
+// AMGC learns new classes, task after task, and keeps no examples of the old ones.
 package adapt
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/pkg/errors"
@@ -90,9 +90,20 @@ func (r RobustMeanTeacher) check(model layers.Layer, params *graph.Params, spec 
 		return graph.Fail(r.Name(), "Projection", "at least 1", r.Projection)
 	case source == nil && (r.Contrast > 0 || r.Replay > 0):
 		return graph.Fail(r.Name(), "source", "the data of the training, for Contrast and Replay", "nil")
-	case source != nil && (!slices.Equal(source.InputShape(), spec.Input) || source.Classes() != spec.Classes || source.Len() < spec.Batch):
-		return graph.Fail(r.Name(), "source", fmt.Sprintf("at least %d examples %v of %d classes", spec.Batch, spec.Input, spec.Classes),
-			fmt.Sprintf("%d examples %v of %d classes", source.Len(), source.InputShape(), source.Classes()))
+	case source != nil:
+		return enough(r.Name(), "source", source, spec)
+	}
+	return nil
+}
+
+// enough refuses data of another kind than the spec's and such that do not fill a batch.
+func enough(rule, arg string, d rules.Data, spec rules.Spec) error {
+	want := fmt.Sprintf("at least %d examples %v of %d classes", spec.Batch, spec.Input, spec.Classes)
+	if d == nil {
+		return graph.Fail(rule, arg, want, "nil")
+	}
+	if !slices.Equal(d.InputShape(), spec.Input) || d.Classes() != spec.Classes || d.Len() < spec.Batch {
+		return graph.Fail(rule, arg, want, fmt.Sprintf("%d examples %v of %d classes", d.Len(), d.InputShape(), d.Classes()))
 	}
 	return nil
 }
@@ -127,7 +138,7 @@ type MeanTeacher struct {
 	order  []int        // of the source's examples in this pass
 	drawn  int          // batches of the source
 
-	taught      *graph.Program // the teacher's logits
+	taught      *graph.Program // the teacher
 	tx          *graph.Node
 	adapt, warm *pass
 	scores      *graph.Array
@@ -140,13 +151,14 @@ type MeanTeacher struct {
 type pass struct {
 	program      *graph.Program
 	in           nodes
+	taught       *graph.Array // the teacher's logits
 	loss, logits *graph.Array
 	grads        [][]*graph.Array // for each stepper
-	steppers     []*optim.Stepper
+	steppers     []*optim.Stepper // of the model's parameters and of the rule's
 }
 
 // nodes are the inputs of the student's graph.
-type nodes struct{ x, teacher, sourceX, sourceY *graph.Node }
+type nodes struct{ x, teacher, prototypes, sourceX, sourceY *graph.Node }
 
 // gained is a constant schedule times a gain.
 type gained struct{ gain *float64 }
@@ -184,95 +196,269 @@ func (t *MeanTeacher) apply(s *graph.Scope, model layers.Layer, x *graph.Node) (
 	return logits, features
 }
 
+// build compiles the student's programs, and with them the teacher's.
 func (t *MeanTeacher) build(model layers.Layer) error {
 	r := t.rule
 	var in nodes
 	var logits, features, loss, warm *graph.Node
-	var prototypes *graph.Node
 	known := t.student.Len()
 	g, err := graph.Build(t.student, func(s *graph.Scope) {
 		s = s.ForTraining()
-		in.x = t.input(s, "x")
-		in.teacher = s.Input("teacher", s.DType(), t.spec.Batch, t.spec.Classes)
+		own := s.Sub(r.Name())
+		in.x, in.teacher = t.input(s, "x"), s.Input("teacher", s.DType(), t.spec.Batch, t.spec.Classes)
 		logits, features = t.apply(s, model, in.x)
-		if t.student.Len() != known {
-			panic(graph.Fail(r.Name(), "params", "all parameters of the model", fmt.Sprintf("%d of %d", known, t.student.Len())))
+		if n := t.student.Len(); n != known {
+			panic(graph.Fail(r.Name(), "params", fmt.Sprintf("the model's, %d", n), known))
 		}
-		symmetric := objectives.SymmetricCrossEntropyOptions{Alpha: r.Alpha}
-		warm = symmetric.Loss(logits, in.teacher)
-		own := s.Root().Sub(r.Name())
 		view, viewFeatures := t.apply(s, model, r.Augment(own, in.x))
-		loss = s.Const(0)
-		add := func(weight float64, part *graph.Node) { loss = graph.Add(loss, graph.Scale(part, weight)) }
+		symmetric := objectives.SymmetricCrossEntropyOptions{Alpha: r.Alpha}
+		warm, loss = symmetric.Loss(logits, in.teacher), s.Const(0)
 		if r.SelfTraining > 0 {
-			add(r.SelfTraining, symmetric.SelfTraining(logits, view, in.teacher))
+			loss = graph.Add(loss, graph.Scale(symmetric.SelfTraining(logits, view, in.teacher), r.SelfTraining))
 		}
 		if r.Contrast > 0 {
 			units := graph.ShapeOf(features)[1]
-			prototypes = s.Input("prototypes", s.DType(), t.spec.Classes, units)
-			views := graph.Stack(1, features, viewFeatures, objectives.NearestPrototype(features, prototypes))
-			projected := layers.Block{layers.Dense{Units: r.Projection, Activation: layers.ReLU{}}, layers.Dense{Units: r.Projection}}.
-				Apply(own.Sub("projection"), graph.Reshape(views, 3*t.spec.Batch, units))
-			projected = graph.Reshape(projected, t.spec.Batch, 3, r.Projection)
-			add(r.Contrast, objectives.NTXentOptions{Temperature: r.Temperature}.Loss(projected))
+			in.prototypes = s.Input("prototypes", s.DType(), t.spec.Classes, units)
+			views := graph.Stack(1, features, viewFeatures, objectives.NearestPrototype(features, in.prototypes))
+			loss = graph.Add(loss, graph.Scale(t.contrast(own, views), r.Contrast))
 		}
 		if r.Replay > 0 {
 			in.sourceX, in.sourceY = t.input(s, "source"), s.Input("labels", graph.Int, t.spec.Batch)
 			again, _ := t.apply(s, model, in.sourceX)
-			add(r.Replay, objectives.CrossEntropy(again, in.sourceY))
+			loss = graph.Add(loss, graph.Scale(objectives.CrossEntropy(again, in.sourceY), r.Replay))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	if t.adapt, err = t.compile(g, in, loss, logits); err != nil {
-		return err
-	}
-	if prototypes != nil {
-		means, err := t.prototypes(g, in.x, features)
-		if err == nil {
-			err = t.adapt.program.Bind(prototypes, means)
+	shared := g.Trainable(logits)
+	own := slices.DeleteFunc(g.Trainable(loss), func(n *graph.Node) bool { return slices.Contains(shared, n) })
+	steppers := []*optim.Stepper{nil, nil}
+	for i, list := range [][]*graph.Node{shared, own} {
+		var params []*graph.Param
+		for _, n := range list {
+			params = append(params, g.Param(n))
 		}
-		if err != nil {
+		if steppers[i], err = optim.New(r.Optimizer, params, optim.Options{Schedule: gained{&t.gain}}); err != nil {
 			return err
-		}
-	}
-	if t.source != nil {
-		if t.warm, err = t.compile(g, in, warm, logits); err != nil {
-			return err
-		}
-		t.warm.steppers = t.adapt.steppers[:1]
-		if len(t.warm.grads) != 1 || len(t.warm.grads[0]) != len(t.adapt.grads[0]) {
-			return graph.Fail(r.Name(), "model", "logits that all parameters act on", "others")
 		}
 	}
 	t.teacher = t.student.Clone()
-	t.scores = graph.NewArray(logits.Dtype(), t.spec.Batch, t.spec.Classes)
-	return t.buildTeacher(model)
-}
-
-func (t *MeanTeacher) buildTeacher(model layers.Layer) error {
-	var out *graph.Node
-	g, err := graph.Build(t.teacher, func(s *graph.Scope) {
-		s = s.ForTraining()
-		t.tx = t.input(s, "x")
-		out, _ = t.apply(s, model, t.tx)
-	})
+	taught, err := t.teaching(model)
 	if err != nil {
 		return err
 	}
-	if t.taught, err = g.Compile(out); err != nil {
+	if t.adapt, err = compile(g, in, taught, steppers, loss, logits, shared, own); err != nil {
 		return err
 	}
-	for _, p := range []*pass{t.adapt, t.warm} {
-		if p != nil && p.program.Uses(p.in.teacher) {
-			if err := p.program.Bind(p.in.teacher, t.taught.Array(out)); err != nil {
-				return err
+	t.scores = graph.NewArray(logits.Dtype(), t.spec.Batch, t.spec.Classes)
+	if t.source == nil {
+		return nil
+	}
+	if t.warm, err = compile(g, in, taught, steppers, warm, logits, shared); err != nil || in.prototypes == nil {
+		return err
+	}
+	means, err := t.prototypes(g, in.x, features)
+	if err != nil {
+		return err
+	}
+	return t.adapt.program.Bind(in.prototypes, means)
+}
+
+// contrast projects views [batch, 3, units] and contrasts them.
+func (t *MeanTeacher) contrast(s *graph.Scope, views *graph.Node) *graph.Node {
+	units := t.rule.Projection
+	x := graph.Reshape(views, 3*t.spec.Batch, -1)
+	x = layers.Dense{Units: units, Activation: layers.ReLU{}, Name: "projection1"}.Apply(s, x)
+	x = layers.Dense{Units: units, Name: "projection2"}.Apply(s, x)
+	return objectives.NTXentOptions{Temperature: t.rule.Temperature}.Loss(graph.Reshape(x, t.spec.Batch, 3, units))
+}
+
+// teaching compiles the teacher's program and returns its logits.
+func (t *MeanTeacher) teaching(model layers.Layer) (*graph.Array, error) {
+	var out *graph.Node
+	g, err := graph.Build(t.teacher, func(s *graph.Scope) {
+		t.tx = t.input(s, "x")
+		out, _ = t.apply(s.ForTraining(), model, t.tx)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if t.taught, err = g.Compile(out); err != nil {
+		return nil, err
+	}
+	return t.taught.Array(out), nil
+}
+
+// compile makes the pass that lowers loss by the first of the steppers, one for each list of parameters.
+func compile(g *graph.Graph, in nodes, taught *graph.Array, steppers []*optim.Stepper, loss, logits *graph.Node, lists ...[]*graph.Node) (*pass, error) {
+	outputs := []*graph.Node{loss, logits}
+	var grads [][]*graph.Node
+	err := g.Extend(func(*graph.Scope) {
+		for _, list := range lists {
+			grads = append(grads, graph.Grad(loss, list...))
+			outputs = append(outputs, grads[len(grads)-1]...)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	program, err := g.Compile(outputs...)
+	if err != nil {
+		return nil, err
+	}
+	p := &pass{program: program, in: in, taught: taught, loss: program.Array(loss), logits: program.Array(logits), steppers: steppers[:len(lists)]}
+	for _, list := range grads {
+		var arrays []*graph.Array
+		for _, n := range list {
+			arrays = append(arrays, program.Array(n))
+		}
+		p.grads = append(p.grads, arrays)
+	}
+	return p, p.bind(in.teacher, taught)
+}
+
+// bind gives an array to an input, if the pass uses it.
+func (p *pass) bind(n *graph.Node, a *graph.Array) error {
+	if n == nil || !p.program.Uses(n) {
+		return nil
+	}
+	return p.program.Bind(n, a)
+}
+
+// draw fills the batch with the source's next examples, in an order that is new in each pass over it.
+func (t *MeanTeacher) draw() error {
+	n, size := len(t.order)/t.spec.Batch, t.spec.Batch
+	epoch, i := t.drawn/n, t.drawn%n
+	if i == 0 {
+		for j := range t.order {
+			t.order[j] = j
+		}
+		graph.Rand(t.spec.Seed, "adapt/order", uint64(epoch)).Shuffle(len(t.order), func(a, b int) {
+			t.order[a], t.order[b] = t.order[b], t.order[a]
+		})
+	}
+	t.drawn++
+	return t.batch.Fill(t.source, t.order[i*size:(i+1)*size], uint64(epoch))
+}
+
+// prototypes are the mean features of each class of the source, in whole batches of a random order.
+func (t *MeanTeacher) prototypes(g *graph.Graph, x, features *graph.Node) (*graph.Array, error) {
+	p, err := g.Compile(features)
+	if err != nil {
+		return nil, err
+	}
+	f := p.Array(features)
+	units := f.Shape[1]
+	sum, count := make([]float64, t.spec.Classes*units), make([]float64, t.spec.Classes)
+	for range len(t.order) / t.spec.Batch {
+		if err := t.draw(); err != nil {
+			return nil, err
+		}
+		if err := p.Bind(x, t.batch.X); err != nil {
+			return nil, err
+		}
+		p.SetStep(t.drawn)
+		if err := p.Run(); err != nil {
+			return nil, err
+		}
+		for row, y := range t.batch.Y.Ints() {
+			count[y]++
+			for j := range units {
+				sum[y*units+j] += f.At(row*units + j)
 			}
 		}
 	}
-	if !t.adapt.program.Uses(t.adapt.in.teacher) {
-		t.adapt.in.teacher = nil
+	means := graph.NewArray(f.DType, t.spec.Classes, units)
+	for i, v := range sum {
+		if count[i/units] == 0 {
+			return nil, graph.Fail(t.rule.Name(), "source", "examples of each class", fmt.Sprintf("none of class %d", i/units))
+		}
+		means.Set(i, v/count[i/units])
+	}
+	return means, nil
+}
+
+// WarmUp makes steps of the symmetric cross-entropy alone on batches of the source, while the learning rate grows
+// linearly to the optimiser's. The paper makes 50,000 examples' worth of them before the stream begins.
+func (t *MeanTeacher) WarmUp(steps int) error {
+	if t.source == nil || steps < 0 {
+		return graph.Fail(t.rule.Name(), "warm-up", "a source and at least 0 steps", steps)
+	}
+	defer func() { t.gain = 1 }()
+	for i := range steps {
+		t.gain = float64(i+1) / float64(steps)
+		if err := t.draw(); err != nil {
+			return err
+		}
+		if err := t.step(t.warm, t.batch.X); err != nil {
+			return errors.Wrapf(err, "%s: warm-up step %d", t.rule.Name(), i)
+		}
 	}
 	return nil
+}
+
+// Step classifies a batch x [batch, input...] and adapts to it. The scores are the sum of both's logits [batch, classes]
+// before the update, overwritten by the next call; so is the loss. If the loss or a gradient is not finite, the error
+// names the first node that is not, and parameters and optimiser are unchanged.
+func (t *MeanTeacher) Step(x *graph.Array) (scores *graph.Array, loss float64, err error) {
+	if t.adapt.in.sourceX != nil {
+		if err := t.draw(); err != nil {
+			return nil, 0, err
+		}
+		if err := t.adapt.bind(t.adapt.in.sourceX, t.batch.X); err != nil {
+			return nil, 0, err
+		}
+		if err := t.adapt.bind(t.adapt.in.sourceY, t.batch.Y); err != nil {
+			return nil, 0, err
+		}
+	}
+	if err := t.step(t.adapt, x); err != nil {
+		return nil, t.adapt.loss.Scalar(), errors.Wrapf(err, "%s: step %d", t.rule.Name(), t.steps)
+	}
+	for i := range t.scores.Size() {
+		t.scores.Set(i, t.adapt.logits.At(i)+t.adapt.taught.At(i))
+	}
+	return t.scores, t.adapt.loss.Scalar(), nil
+}
+
+// step runs teacher and student on x and updates both, or neither.
+func (t *MeanTeacher) step(p *pass, x *graph.Array) error {
+	if err := t.taught.Bind(t.tx, x); err != nil {
+		return err
+	}
+	if err := p.bind(p.in.x, x); err != nil {
+		return err
+	}
+	t.taught.SetStep(t.steps)
+	p.program.SetStep(t.steps)
+	if err := t.taught.Run(); err != nil {
+		return err
+	}
+	if err := p.program.Run(); err != nil {
+		return err
+	}
+	if loss := p.loss.Scalar(); loss-loss != 0 {
+		return errors.Wrapf(p.cause(), "loss %v", loss)
+	}
+	for _, grads := range p.grads {
+		if norm := optim.GlobalNorm(grads); norm-norm != 0 {
+			return errors.Wrapf(p.cause(), "gradient of norm %v", norm)
+		}
+	}
+	for i, s := range p.steppers {
+		if err := s.Step(p.grads[i]); err != nil {
+			return err
+		}
+	}
+	t.steps++
+	return objectives.UpdateTeacher(t.teacher, t.student, t.rule.Momentum)
+}
+
+// cause says which node is to blame for a result that is not finite.
+func (p *pass) cause() error {
+	if err := p.program.FirstNonFinite(); err != nil {
+		return err
+	}
+	return errors.New("every node is finite, their sum is not")
 }

@@ -10,7 +10,6 @@ type winogradGradient struct {
 	tiling
 	input, output tileReader
 	round         int // tiles
-	perTask       int // tiles a task transforms
 	scratch       int
 
 	first, count  int // the tiles of the current round
