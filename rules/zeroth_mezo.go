@@ -30,9 +30,9 @@ const (
 type Hybrid int
 
 const (
-	ZerothOnly Hybrid = iota
-	FirstThenZeroth
-	ZerothThenFirst
+	ZerothOnly      Hybrid = iota // MeZO in all epochs
+	FirstThenZeroth               // backpropagation in the first half, MeZO in the second
+	ZerothThenFirst               // MeZO in the first half, backpropagation in the second
 )
 
 // MeZO trains by forward passes alone: differences of the loss along random directions estimate the gradient
