@@ -504,3 +504,28 @@ func TestRandomStreams(t *testing.T) {
 	run(t, p)
 	wantValues(t, "after SetSeed", p.Array(b.node["z"]), base...)
 }
+
+// Value is the output as Gorgonia's tensor: same shape, same memory, also for scalars.
+func TestValueSharesMemory(t *testing.T) {
+	var x, y, sum *graph.Node
+	g, err := graph.Build(nil, func(s *graph.Scope) {
+		x = s.Input("x", graph.Float32, 2, 3)
+		y, sum = graph.Scale(x, 2), graph.Sum(x)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Compile(y, sum)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := p.Value(y)
+	copy(p.Value(x).Data().([]float32), []float32{1, 2, 3, 4, 5, 6})
+	run(t, p)
+	if got := v.Data().([]float32); !v.Shape().Eq([]int{2, 3}) || got[5] != 12 {
+		t.Errorf("value of the output: %v %v", v.Shape(), got)
+	}
+	if got := p.Value(sum); !got.IsScalar() || got.ScalarValue() != float32(21) {
+		t.Errorf("value of a scalar: %v", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/pkg/errors"
+	"gorgonia.org/tensor"
 )
 
 // Program is a compiled list of instructions over planned memory. After the first run a run allocates nothing on the
@@ -55,6 +56,9 @@ func (p *Program) Array(n *Node) *Array {
 	}
 	return a
 }
+
+// Value is the array of an input or output as Gorgonia's tensor, sharing its memory.
+func (p *Program) Value(n *Node) *tensor.Dense { return p.Array(n).Dense() }
 
 // allocateInputs gives memory of their own to the inputs that have been bound to none.
 func (p *Program) allocateInputs() {
