@@ -149,7 +149,11 @@ func (t *table) field(k int, field string) error {
 	return nil
 }
 
+// lineEnds makes every line end in a label a line feed, as the reader does with most.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 func (t *table) class(k int, label string) error {
+	label = lineEnds.Replace(label) // so that a label is the same after it has been written and read again
 	i, known := t.classes[label]
 	if n := len(t.ClassNames); !known && n > 0 {
 		if i = numeral(label); i < 0 || i >= n {
