@@ -95,7 +95,55 @@ func (g *Graph) Compile(outputs ...*Node) (p *Program, err error) {
 	return g.compile(outputs, allPasses)
 }
 
-func (g *Graph) compile(outputs []*Node, on passes) (p *Program, err error) {
+// A Job is what a program is to compute.
+type Job struct {
+	Graph   *Graph
+	Outputs []*Node
+}
+
+// CompileShared makes programs that lie in the same memory, as much as the largest of them needs: a run of one destroys
+// the outputs of the others. It suits the steps of a computation that hand on little, such as the blocks of a model that
+// learn one after the other.
+func CompileShared(jobs ...Job) ([]*Program, error) {
+	programs := make([]*Program, len(jobs))
+	laid := make([]*layout, len(jobs))
+	size := 0
+	for i, j := range jobs {
+		l, err := j.Graph.lay(j.Outputs, allPasses)
+		if err != nil {
+			return nil, err
+		}
+		laid[i], size = l, max(size, l.plan.size)
+	}
+	arena := newArena(size)
+	for i, l := range laid {
+		p, err := l.finish(arena)
+		if err != nil {
+			return nil, err
+		}
+		programs[i] = p
+	}
+	return programs, nil
+}
+
+func (g *Graph) compile(outputs []*Node, on passes) (*Program, error) {
+	l, err := g.lay(outputs, on)
+	if err != nil {
+		return nil, err
+	}
+	return l.finish(newArena(l.plan.size))
+}
+
+// A layout is a program without its memory.
+type layout struct {
+	c     *compiler
+	roots []operand
+	order []*operation
+	plan  *plan
+}
+
+// lay does everything that needs no memory but the constants'.
+func (g *Graph) lay(outputs []*Node, on passes) (l *layout, err error) {
 	defer rescue(&err)
 	if len(outputs) == 0 {
 		return nil, fail("compile", "outputs", "at least one node", "none")
@@ -115,10 +163,7 @@ func (g *Graph) compile(outputs []*Node, on passes) (p *Program, err error) {
 	if err := c.number(outputs); err != nil {
 		return nil, err
 	}
-	if err := c.program(outputs); err != nil {
-		return nil, err
-	}
-	return c.p, nil
+	return c.layout(outputs)
 }
 
 type compiler struct {
@@ -250,7 +295,7 @@ func (c *compiler) result(n *Node, p *Primitive, in []operand, t Type) operand {
 	return operand{v, t.Shape, nil}
 }
 
-func (c *compiler) program(outputs []*Node) error {
+func (c *compiler) layout(outputs []*Node) (*layout, error) {
 	roots := make([]operand, len(outputs))
 	for i, n := range outputs {
 		roots[i] = c.of[n]
@@ -258,7 +303,7 @@ func (c *compiler) program(outputs []*Node) error {
 	c.ops = append(c.ops, c.assigns...)
 	c.live(roots)
 	if err := c.fold(); err != nil {
-		return err
+		return nil, err
 	}
 	if c.on.epilogue {
 		c.epilogues()
@@ -268,16 +313,21 @@ func (c *compiler) program(outputs []*Node) error {
 		c.fuse(roots)
 	}
 	order := c.schedule(roots)
-	pl := c.plan(order, roots)
-	arena := newArena(pl.size)
-	c.p.stats.ArenaBytes, c.p.stats.PeakBytes = pl.size, pl.peak
-	for _, o := range order {
-		if err := c.emit(o, pl, arena); err != nil {
-			return err
+	return &layout{c, roots, order, c.plan(order, roots)}, nil
+}
+
+// finish binds the kernels to an arena of at least the plan's size.
+func (l *layout) finish(arena []byte) (p *Program, err error) {
+	defer rescue(&err)
+	c := l.c
+	c.p.stats.ArenaBytes, c.p.stats.PeakBytes = l.plan.size, l.plan.peak
+	for _, o := range l.order {
+		if err := c.emit(o, l.plan, arena); err != nil {
+			return nil, err
 		}
 	}
-	for i, n := range outputs {
-		c.p.arrays[n] = c.view(roots[i])
+	for i, n := range c.p.outputs {
+		c.p.arrays[n] = c.view(l.roots[i])
 	}
 	var empty []*Array
 	for n, x := range c.of {
@@ -294,7 +344,7 @@ func (c *compiler) program(outputs []*Node) error {
 		}
 	}
 	c.p.empty = empty
-	return nil
+	return c.p, nil
 }
 
 // live keeps the operations that the outputs and the state updates need, and counts the uses of their values.

@@ -529,3 +529,57 @@ func TestValueSharesMemory(t *testing.T) {
 		t.Errorf("value of a scalar: %v", got)
 	}
 }
+
+// Programs in shared memory compute what they compute alone, and their arenas are one.
+func TestCompileShared(t *testing.T) {
+	store := &graph.Params{Seed: 3}
+	var jobs []graph.Job
+	var in, out []*graph.Node
+	for _, width := range []int{8, 300, 40} {
+		var x, y *graph.Node
+		g, err := graph.Build(store, func(s *graph.Scope) {
+			x = s.Input("x", graph.Float32, 4, 5)
+			h := graph.Tanh(graph.MatMul(x, s.Sub(fmt.Sprint(width)).Param("weight", graph.LeCun(5), 5, width)))
+			y = graph.Sum(graph.Mul(h, graph.Softmax(h, 1)), 1)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs, in, out = append(jobs, graph.Job{g, []*graph.Node{y}}), append(in, x), append(out, y)
+	}
+	shared, err := graph.CompileShared(jobs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 {
+		for i, p := range shared {
+			alone, err := jobs[i].Graph.Compile(out[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, q := range []*graph.Program{p, alone} {
+				for j := range 20 {
+					q.Array(in[i]).Set(j, float64(j-round)/7)
+				}
+				if err := q.Run(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for j := range 4 {
+				if a, b := p.Array(out[i]).At(j), alone.Array(out[i]).At(j); a != b {
+					t.Errorf("round %d, program %d, result %d: alone %v, in shared memory %v", round, i, j, b, a)
+				}
+			}
+		}
+	}
+	want := shared[0].Array(out[0]).At(0)
+	if err := shared[1].Run(); err != nil {
+		t.Fatal(err)
+	}
+	if shared[0].Array(out[0]).At(0) == want {
+		t.Error("the larger program did not use the memory of the smaller one's result")
+	}
+	if _, err := graph.CompileShared(graph.Job{jobs[0].Graph, nil}); err == nil {
+		t.Error("a job without outputs: no error")
+	}
+}
