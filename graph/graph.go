@@ -91,10 +91,10 @@ func (g *Graph) Param(n *Node) *Param { return g.owner[n] }
 // ParamNode is the node of the parameter called name, or nil if this graph does not use it.
 func (g *Graph) ParamNode(name string) *Node { return g.params[name] }
 
-// Trainable lists the nodes of the trained parameters that the given nodes depend on through differentiable ops or
-// otherwise, in the order of the store.
+// Trainable lists the nodes of the trained parameters that the given nodes depend on, through differentiable ops or
+// others but not through Detach, in the order of the store.
 func (g *Graph) Trainable(of ...*Node) []*Node {
-	reached := ancestors(of)
+	reached := reachable(of, func(n *Node) bool { return primitiveOf(n) == detachOp })
 	var nodes []*Node
 	for p := range g.Params.All() {
 		if n := g.params[p.Name]; n != nil && !p.State && reached[n] {
@@ -115,6 +115,11 @@ func (g *Graph) Updates() []*Node {
 
 // ancestors is the set of the nodes that the given ones are computed from, themselves included.
 func ancestors(of []*Node) map[*Node]bool {
+	return reachable(of, func(*Node) bool { return false })
+}
+
+// reachable is the ancestors of the given nodes without those that lie behind nodes for which end holds.
+func reachable(of []*Node, end func(*Node) bool) map[*Node]bool {
 	seen := map[*Node]bool{}
 	stack := append([]*Node(nil), of...)
 	for len(stack) > 0 {
@@ -124,7 +129,9 @@ func ancestors(of []*Node) map[*Node]bool {
 			continue
 		}
 		seen[n] = true
-		stack = append(stack, operands(n)...)
+		if !end(n) {
+			stack = append(stack, operands(n)...)
+		}
 	}
 	return seen
 }

@@ -6,12 +6,14 @@ import (
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
 	"github.com/harpe-ml/harpe/objectives"
+	"github.com/harpe-ml/harpe/rules/optim"
 )
 
 // Alignment compares the directions in which a trainer would move with the reverse-mode gradient of the objective: a
 // measurement, which trains nothing and which no rule sees.
 type Alignment struct {
 	of    *trainer
+	phase func(step int) *phase // what a step runs
 	truth *phase
 	mean  [][]float64 // for each parameter of the truth; nil if the trainer has no direction for it
 }
@@ -19,27 +21,33 @@ type Alignment struct {
 // NewAlignment prepares the comparison for the trainer's model and objective. A trainer whose steps are not made of
 // one program with all directions is refused.
 func NewAlignment(t Trainer, model layers.Layer, objective objectives.Objective) (*Alignment, error) {
-	var of *trainer
-	var err error
+	a := &Alignment{}
 	switch t := t.(type) {
 	case *trainer:
-		of = t
-	case *redrawing:
-		if of, err = t.stored(); err != nil {
+		a.of, a.phase = t, func(int) *phase { return t.phases[t.active] }
+	case *forwardSteps:
+		of, err := t.stored()
+		if err != nil {
 			return nil, err
 		}
+		a.of, a.phase = of.trainer, func(step int) *phase { return of.phases[of.draw.at(step)] }
 	default:
 		return nil, graph.Fail("alignment", "trainer", "one made of a Plan", t.Name())
 	}
-	a := &Alignment{of: of}
-	truth := trainer{plan: Plan{Name: "alignment", Optimizer: orAdam(nil)}, spec: of.spec, params: of.params, steps: of.steps, gain: 1}
-	a.truth, err = truth.compile(func(s *graph.Scope, x, y *graph.Node) []Goal {
-		loss := objective(model.Apply(s, x), y)
-		return []Goal{Minimize(loss, s.Graph().Trainable(loss))}
-	})
+	truth, err := Plan{
+		Name:   "alignment",
+		Params: a.of.params,
+		Phases: []Phase{func(s *graph.Scope, x, y *graph.Node) []Goal {
+			loss := objective(model.Apply(s, x), y)
+			return []Goal{Minimize(loss, s.Graph().Trainable(loss))}
+		}},
+		Predict:   model.Apply,
+		Optimizer: optim.SGD{},
+	}.Trainer(a.of.spec)
 	if err != nil {
 		return nil, err
 	}
+	a.truth = truth.(*trainer).phases[0]
 	a.mean = make([][]float64, len(a.truth.params[0]))
 	return a, nil
 }
@@ -54,18 +62,21 @@ func (a *Alignment) Measure(b *Batch, step, n int) (cosine, ratio float64, err e
 			err = e
 		}
 	}()
-	ph := a.of.phases[a.of.active]
 	for i := range a.mean {
 		a.mean[i] = nil
 	}
 	for k := range n {
-		if err := ph.run(b, step+k); err != nil {
-			return 0, 0, err
-		}
-		for i, params := range ph.params {
-			for j, p := range params {
-				a.add(p, ph.grads[i][j], n)
+		ph := a.phase(step + k)
+		for _, st := range ph.stages {
+			if err := st.run(b, step+k); err != nil {
+				return 0, 0, err
 			}
+			for i, params := range st.params {
+				for j, p := range params {
+					a.add(p, st.grads[i][j], n)
+				}
+			}
+			st.handOn()
 		}
 		if err := a.of.params.CopyFrom(kept); err != nil {
 			return 0, 0, err

@@ -37,85 +37,100 @@ const (
 // ForwardGradient never runs a backward pass: one forward-mode pass computes the loss and its derivative d along a
 // random direction v of all parameters, and d·v is an unbiased estimate of the gradient (A. Baydin et al. 2022, arXiv
 // 2202.08587). Its variance grows with the number of parameters P, so the usable learning rate falls like 1/P. A step
-// whose derivative is not finite is refused like one whose loss is not.
+// whose derivative is not finite is refused, as Refused counts.
 type ForwardGradient struct {
 	Optimizer    optim.Optimizer // nil means SGD with learning rate 0.001
 	Options      optim.Options
 	Tangents     int // directions averaged in a step; 0 means 1
 	Perturbation Perturbation
 	Density      float64 // of Sparse, in (0, 1]; 0 means 0.1
+	// OneLayer moves in each step the parameters of one layer only, drawn with a probability equal to its share P_l/P of
+	// all parameters, and divides the estimate by that probability: still unbiased. The tangent begins at that layer, so a
+	// step costs less. For one tangent E|estimate|² is P Σ (1+(m-1)/P_l)|g_l|² where Perturbation says (P+m-1)|g|²; for
+	// Rademacher and rank-one directions (m = 1) that is P|g|² as without OneLayer. Each layer has an optimiser of its own,
+	// that steps when the layer is drawn: momentum and Adam average over the layer's own steps, and Adam's step, whose
+	// length does not depend on the estimate's, is not divided by the probability. Schedules count all steps.
+	OneLayer bool
 }
 
 // Name is "forward-gradient".
 func (ForwardGradient) Name() string { return "forward-gradient" }
 
-// Trainer compiles one forward program that carries values and tangents side by side. Gaussian, Rademacher and rank-one
-// directions are drawn again for the update, so that neither they nor the estimate are ever in memory as a whole.
+// Trainer compiles one forward program that carries values and tangents side by side; OneLayer one for each layer.
+// Gaussian, Rademacher and rank-one directions are drawn again for the update, so that neither they nor the estimate
+// are ever in memory as a whole.
 func (r ForwardGradient) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
+	if err := arguments(r.Name(), model, objective); err != nil {
+		return nil, err
+	}
 	if r.Optimizer == nil {
 		r.Optimizer = optim.SGD{LR: 0.001}
 	}
-	if !r.redraws() {
-		return r.plan(model, objective, func(_ *graph.Graph, loss *graph.Node, params, grads, slopes []*graph.Node) []Goal {
-			return []Goal{{Loss: guard(loss, slopes...), Params: params, Grads: grads}}
-		}).Trainer(spec)
+	store, parts, err := r.parts(model, objective, spec)
+	if err != nil {
+		return nil, errors.Wrap(err, r.Name())
 	}
-	var params []*graph.Param
-	planned, err := r.plan(model, objective, func(g *graph.Graph, loss *graph.Node, nodes, _, slopes []*graph.Node) []Goal {
-		for _, n := range nodes {
-			params = append(params, g.Param(n))
-		}
+	if !r.redraws() {
+		return r.trainer(model, objective, spec, store, parts)
+	}
+	// Programs of losses and derivatives; the directions are for the updates alone.
+	p := r.plan(model, objective, parts, func(g *graph.Graph, loss *graph.Node, _, _, slopes []*graph.Node) []Goal {
 		goals := []Goal{{Loss: loss}}
 		for _, d := range slopes {
 			goals = append(goals, Goal{Loss: d})
 		}
 		return goals
-	}).Trainer(spec)
+	})
+	p.Params = store
+	inner, err := p.Trainer(spec)
 	if err != nil {
 		return nil, err
 	}
-	inner := planned.(*trainer)
-	stepper, err := optim.New(r.Optimizer, params, r.Options)
-	if err != nil {
-		return nil, errors.Wrap(err, r.Name())
-	}
-	inner.phases[0].steppers[0] = stepper
-	t := &redrawing{trainer: inner}
-	if len(params) > 0 && params[0].Value.DType == graph.Float64 {
-		t.update = newRedrawn[float64](r, params, stepper, inner.spec.Seed).update
-	} else {
-		t.update = newRedrawn[float32](r, params, stepper, inner.spec.Seed).update
-	}
-	t.stored = func() (*trainer, error) {
-		p := r.plan(model, objective, func(_ *graph.Graph, loss *graph.Node, params, grads, _ []*graph.Node) []Goal {
-			return []Goal{{Loss: loss, Params: params, Grads: grads}}
-		})
-		p.Params = inner.params
-		s, err := p.Trainer(spec)
-		if err != nil {
-			return nil, err
+	t := &forwardSteps{trainer: inner.(*trainer), draw: newPartDraw(parts, store.Seed)}
+	for i, part := range parts {
+		if err := t.redraw(r, part, t.phases[i]); err != nil {
+			return nil, errors.Wrap(err, r.Name())
 		}
-		return s.(*trainer), nil
 	}
+	t.stored = func() (*forwardSteps, error) { return r.trainer(model, objective, spec, store, parts) }
 	return t, nil
 }
 
-// plan is the rule with goals made of the loss, the parameters, their estimates and the derivatives.
-func (r ForwardGradient) plan(model layers.Layer, objective objectives.Objective,
+// trainer has all directions and their mean in memory.
+func (r ForwardGradient) trainer(model layers.Layer, objective objectives.Objective, spec Spec, store *graph.Params, parts []stepPart) (*forwardSteps, error) {
+	clock := &runClock{of: r.Options.Schedule}
+	r.Options.Schedule = clock
+	p := r.plan(model, objective, parts, func(_ *graph.Graph, loss *graph.Node, params, grads, slopes []*graph.Node) []Goal {
+		return []Goal{{Loss: guard(loss, slopes...), Clean: loss, Params: params, Grads: grads}}
+	})
+	p.Params = store
+	inner, err := p.Trainer(spec)
+	if err != nil {
+		return nil, err
+	}
+	t := &forwardSteps{trainer: inner.(*trainer), draw: newPartDraw(parts, store.Seed)}
+	clock.steps = t.steps.Ints()
+	t.stored = func() (*forwardSteps, error) { return t, nil }
+	return t, nil
+}
+
+// plan is the rule with goals made of the loss, the parameters, their estimates and the derivatives, a phase for each
+// part.
+func (r ForwardGradient) plan(model layers.Layer, objective objectives.Objective, parts []stepPart,
 	goals func(g *graph.Graph, loss *graph.Node, params, grads, slopes []*graph.Node) []Goal) Plan {
-	step := func(s *graph.Scope, x, y *graph.Node) []Goal {
-		loss := objective(model.Apply(s, x), y)
-		params := s.Graph().Trainable(loss)
-		grads, slopes := r.estimate(loss, params, r.directions(s, loss, params))
-		return goals(s.Graph(), loss, params, grads, slopes)
+	plan := Plan{Name: r.Name(), Predict: model.Apply, Optimizer: r.Optimizer, Options: r.Options}
+	for _, part := range parts {
+		plan.Phases = append(plan.Phases, func(s *graph.Scope, x, y *graph.Node) []Goal {
+			loss := objective(model.Apply(s, x), y)
+			var params []*graph.Node
+			for _, q := range part.params {
+				params = append(params, s.Graph().ParamNode(q.Name))
+			}
+			grads, slopes := r.estimate(loss, params, r.directions(s, loss, params), part.share)
+			return goals(s.Graph(), loss, params, grads, slopes)
+		})
 	}
-	return Plan{
-		Name:      r.Name(),
-		Phases:    []Phase{step},
-		Predict:   model.Apply,
-		Optimizer: r.Optimizer,
-		Options:   r.Options,
-	}
+	return plan
 }
 
 // guard is the loss, and not finite if one of the numbers is not.
@@ -132,13 +147,13 @@ type direction struct {
 	at, move []*graph.Node // what forward mode starts from: nodes and their tangents
 }
 
-// estimate averages d·v over the directions; slopes are the derivatives d.
-func (r ForwardGradient) estimate(loss *graph.Node, params []*graph.Node, along []direction) (grads, slopes []*graph.Node) {
+// estimate averages d·v/share over the directions; slopes are the derivatives d.
+func (r ForwardGradient) estimate(loss *graph.Node, params []*graph.Node, along []direction, share float64) (grads, slopes []*graph.Node) {
 	grads = make([]*graph.Node, len(params))
 	for _, u := range along {
 		d := graph.JVP([]*graph.Node{loss}, u.at, u.move)[0]
 		slopes = append(slopes, d)
-		mean := graph.Scale(d, 1/float64(len(along)))
+		mean := graph.Scale(d, 1/(share*float64(len(along))))
 		for i := range params {
 			grads[i] = plus(grads[i], graph.Mul(mean, u.v[i]))
 		}

@@ -5,8 +5,6 @@ import (
 	"math"
 	"runtime"
 
-	"github.com/pkg/errors"
-
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/graph/compute"
 	"github.com/harpe-ml/harpe/rules/optim"
@@ -15,42 +13,6 @@ import (
 // Forward gradients without gradients in memory: a direction is drawn once for the forward pass, where a layer's part
 // is dropped as soon as it has been used, and again, piece by piece, when the optimiser moves along it.
 
-// redrawing is the trainer of directions that can be drawn again in pieces.
-type redrawing struct {
-	*trainer
-	update func(slopes []*graph.Array, step int) error
-	stored func() (*trainer, error) // the same with all directions in memory, to be looked at
-}
-
-// Step trains on one batch.
-func (t *redrawing) Step(b *Batch) (float64, error) {
-	ph, name := t.phases[0], t.plan.Name
-	if b.N != t.spec.Batch {
-		return 0, graph.Fail(name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
-	}
-	t.keep()
-	loss, err := t.move(ph, b)
-	if err != nil {
-		return loss, t.failed(err)
-	}
-	t.steps.Ints()[0]++
-	return loss, nil
-}
-
-// move runs the forward pass and moves the parameters, or changes none of them.
-func (t *redrawing) move(ph *phase, b *Batch) (float64, error) {
-	if err := ph.run(b, t.Steps()); err != nil {
-		return 0, err
-	}
-	loss := ph.losses[0].Scalar()
-	for _, l := range ph.losses {
-		if v := l.Scalar(); v-v != 0 {
-			return loss, errors.Wrapf(ph.cause(), "loss %v", loss)
-		}
-	}
-	return loss, t.update(ph.losses[1:], t.Steps())
-}
-
 // redraws says whether a rule's directions can be drawn again in pieces.
 func (r ForwardGradient) redraws() bool {
 	return r.Perturbation == Gaussian || r.Perturbation == Rademacher || r.Perturbation == RankOne
@@ -58,6 +20,7 @@ func (r ForwardGradient) redraws() bool {
 
 // redrawn moves parameters along directions that it draws again.
 type redrawn[T graph.Float] struct {
+	share   float64 // the probability of the step
 	rule    optim.Optimizer
 	options optim.Options
 	stepper *optim.Stepper
@@ -94,8 +57,9 @@ type redrawnBuffer[T graph.Float] struct {
 
 const redrawnPiece = 8192
 
-func newRedrawn[T graph.Float](r ForwardGradient, params []*graph.Param, stepper *optim.Stepper, seed uint64) *redrawn[T] {
-	d := &redrawn[T]{rule: r.Optimizer, options: r.Options, stepper: stepper, params: params, fill: graph.FillRademacher[T]}
+func newRedrawn[T graph.Float](r ForwardGradient, part stepPart, stepper *optim.Stepper, seed uint64) *redrawn[T] {
+	params := part.params
+	d := &redrawn[T]{share: part.share, rule: r.Optimizer, options: r.Options, stepper: stepper, params: params, fill: graph.FillRademacher[T]}
 	if r.Perturbation == Gaussian {
 		d.fill = graph.FillNormal[T]
 	}
@@ -139,7 +103,7 @@ func (d *redrawn[T]) update(slopes []*graph.Array, step int) error {
 		return graph.Fail(d.rule.Name()+" step", "learning rate", "a finite number of at least 0", d.lr)
 	}
 	for k, s := range slopes {
-		d.slopes[k] = T(s.Scalar() / float64(len(slopes)))
+		d.slopes[k] = T(s.Scalar() / (d.share * float64(len(slopes))))
 	}
 	for len(d.buffers) < runtime.GOMAXPROCS(0) {
 		b := redrawnBuffer[T]{z: make([]T, redrawnPiece), g: make([]T, redrawnPiece)}

@@ -143,7 +143,7 @@ func TestForwardGradientSlopes(t *testing.T) {
 			var slopes []*graph.Node
 			p.extend(t, func() {
 				along = r.directions(p.s, p.loss, p.params)
-				_, slopes = r.estimate(p.loss, p.params, along)
+				_, slopes = r.estimate(p.loss, p.params, along, 1)
 			})
 			nodes := append(append([]*graph.Node{}, p.grads...), slopes...)
 			for _, u := range along {
@@ -195,7 +195,7 @@ func TestForwardGradientEnumerated(t *testing.T) {
 		p := newProblem(t, m, 4, 2)
 		u := p.given(t)
 		var grads []*graph.Node
-		p.extend(t, func() { grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u}) })
+		p.extend(t, func() { grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u}, 1) })
 		q := p.compile(t, append(append(append([]*graph.Node{}, grads...), p.grads...), u.v...)...)
 		run(t, q, 0)
 		want := flat(q, p.grads)
@@ -242,7 +242,7 @@ func TestForwardGradientSparse(t *testing.T) {
 	var grads []*graph.Node
 	var drawn []direction
 	p.extend(t, func() {
-		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u})
+		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, []direction{u}, 1)
 		drawn = ForwardGradient{Perturbation: Sparse, Density: density}.directions(p.s, p.loss, p.params)
 	})
 	q := p.compile(t, slices.Concat(grads, p.grads, u.v, drawn[0].v)...)
@@ -296,7 +296,7 @@ func TestForwardGradientRankOne(t *testing.T) {
 	var grads []*graph.Node
 	p.extend(t, func() {
 		one = ForwardGradient{Perturbation: RankOne}.directions(p.s, p.loss, p.params)
-		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, one)
+		grads, _ = ForwardGradient{}.estimate(p.loss, p.params, one, 1)
 	})
 	q := p.compile(t, slices.Concat(grads, p.grads, one[0].v)...)
 	outcomes := map[[6]float64][]float64{}
@@ -330,7 +330,7 @@ func TestForwardGradientOrthogonal(t *testing.T) {
 	var grads []*graph.Node
 	p.extend(t, func() {
 		along = r.directions(p.s, p.loss, p.params)
-		grads, _ = r.estimate(p.loss, p.params, along)
+		grads, _ = r.estimate(p.loss, p.params, along, 1)
 	})
 	nodes := append(append([]*graph.Node{}, grads...), p.grads...)
 	for _, u := range along {
@@ -366,7 +366,7 @@ func TestForwardGradientVarianceOfTangents(t *testing.T) {
 			built, err := graph.Build(&graph.Params{Seed: 2, DType: graph.Float64}, func(s *graph.Scope) {
 				w := s.Param("w", graph.Zeros(), 5)
 				loss := graph.Dot(w, literal(s, []int{5}, g...))
-				grads, _ = r.estimate(loss, []*graph.Node{w}, r.directions(s, loss, []*graph.Node{w}))
+				grads, _ = r.estimate(loss, []*graph.Node{w}, r.directions(s, loss, []*graph.Node{w}), 1)
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -403,7 +403,7 @@ func TestForwardGradientAtTheMinimum(t *testing.T) {
 		w := s.Param("w", graph.Ones(), 2)
 		x, y := graph.Slice(w, 0, 0, 1, 1), graph.Slice(w, 0, 1, 2, 1)
 		loss := graph.Sum(graph.Add(graph.Square(graph.OneMinus(x)), graph.Scale(graph.Square(graph.Sub(y, graph.Square(x))), 100)))
-		_, slopes := ForwardGradient{}.estimate(loss, []*graph.Node{w}, ForwardGradient{}.directions(s, loss, []*graph.Node{w}))
+		_, slopes := ForwardGradient{}.estimate(loss, []*graph.Node{w}, ForwardGradient{}.directions(s, loss, []*graph.Node{w}), 1)
 		slope = slopes[0]
 	})
 	if err != nil {
@@ -491,7 +491,7 @@ func TestForwardGradientRedraws(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %+v", name, err)
 			}
-			kept, err := again.(*redrawing).stored()
+			kept, err := again.(*forwardSteps).stored()
 			if err != nil {
 				t.Fatal(err)
 			}

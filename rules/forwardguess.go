@@ -137,7 +137,7 @@ func (r ForwardGuess) Trainer(model layers.Layer, objective objectives.Objective
 			}
 			n.block(&goal, p.Name, own, outs[i], loss, i == len(pieces)-1)
 		}
-		goal.Loss = guard(loss.loss, n.slopes...)
+		goal.Loss, goal.Clean = guard(loss.loss, n.slopes...), loss.loss
 		return []Goal{goal}
 	}
 	return Plan{
@@ -283,35 +283,53 @@ func (n *guessNet) inWeights(params []*graph.Node, target, guess judged) []*grap
 	batch := graph.ShapeOf(n.like)[0]
 	for i, p := range params {
 		name := n.s.Graph().Param(p).Name
-		var v *graph.Node
-		switch {
-		case n.PerBatch && n.Guess >= GaussianGuess:
-			v = n.noise(name, graph.ShapeOf(p)...)
-		case n.PerBatch:
-			v = graph.Grad(guess.loss, p)[0]
-		case n.Guess >= GaussianGuess:
-			v = n.noise(name, slices.Concat([]int{batch}, graph.ShapeOf(p))...)
-		default:
-			v = graph.PerSampleGrad(n.parts(guess), p)[0]
-		}
 		if n.PerBatch {
+			var v *graph.Node
+			if n.Guess >= GaussianGuess {
+				v = n.noise(name, graph.ShapeOf(p)...)
+			} else {
+				v = graph.Grad(guess.loss, p)[0]
+			}
 			slope := graph.JVP([]*graph.Node{target.loss}, []*graph.Node{p}, []*graph.Node{v})[0]
 			grads[i] = graph.Mul(n.coefficient(slope, graph.Sum(graph.Square(v))), v)
 			continue
 		}
-		uses, err := n.s.Graph().UsesOf(p, target.loss)
-		if err != nil {
-			panic(err)
+		each := slices.Concat([]int{batch}, graph.ShapeOf(p))
+		var v *graph.Node
+		if n.Guess >= GaussianGuess {
+			v = n.noise(name, each...)
+		} else {
+			v = n.gradOfEach(guess, p)
 		}
-		var at, move []*graph.Node
-		for _, u := range uses {
-			n.needExamples(u)
-			at, move = append(at, u.Logit), append(move, u.ExampleTangents(v, graph.Same))
-		}
+		at, move := n.exampleTangents(target, p, v)
 		slopes := n.slopeOfEach(target, at, move)
 		grads[i] = contract(n.coefficient(slopes, graph.Sum(graph.Square(graph.Reshape(v, batch, -1)), 1)), v)
 	}
 	return grads
+}
+
+// exampleTangents lists the logits of a parameter and their tangents when each example has a parameter of its own that
+// moves along v [batch, ...].
+func (n *guessNet) exampleTangents(of judged, p, v *graph.Node) (at, move []*graph.Node) {
+	uses, err := n.s.Graph().UsesOf(p, of.loss)
+	if err != nil {
+		panic(err)
+	}
+	for _, u := range uses {
+		n.needExamples(u)
+		at, move = append(at, u.Logit), append(move, u.ExampleTangents(v, graph.Same))
+	}
+	return at, move
+}
+
+// gradOfEach is the derivative of each example's part of the loss by a parameter, [batch, ...]: as the logits' tangents
+// are linear in the examples' own parameters, the transpose of that map takes the logits' derivatives back.
+func (n *guessNet) gradOfEach(of judged, p *graph.Node) *graph.Node {
+	own := graph.BroadcastTo(n.s.Const(0), slices.Concat([]int{graph.ShapeOf(n.like)[0]}, graph.ShapeOf(p))...)
+	at, move := n.exampleTangents(of, p, own)
+	parts := n.parts(of)
+	back := graph.VJP([]*graph.Node{parts}, []*graph.Node{graph.Fill(parts, 1)}, at)
+	return graph.VJP(move, back, []*graph.Node{own})[0]
 }
 
 // parts are what each example adds to a loss, [batch].

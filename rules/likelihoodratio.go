@@ -77,7 +77,8 @@ func (r LikelihoodRatio) Trainer(model layers.Layer, objective objectives.Object
 		n.losses = func(out *graph.Node) *graph.Node { return losses(objective, out, y) }
 		n.draw = n.sample
 		params, grads := n.estimate()
-		return []Goal{{Loss: guard(objective(out, y), n.seen...), Params: params, Grads: grads}}
+		clean := objective(out, y)
+		return []Goal{{Loss: guard(clean, n.seen...), Clean: clean, Params: params, Grads: grads}}
 	}
 	return Plan{
 		Name:      r.Name(),

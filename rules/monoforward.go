@@ -11,14 +11,6 @@ import (
 	"github.com/harpe-ml/harpe/rules/optim"
 )
 
-// Order says whether a local rule trains all blocks in every step or one block after the other.
-type Order int
-
-const (
-	Simultaneous Order = iota // all blocks in every step
-	Sequential                // block after block, in equal shares of the epochs
-)
-
 // Readout says where a local rule's prediction comes from.
 type Readout int
 
@@ -41,11 +33,10 @@ type MonoForward struct {
 // Name is "mono-forward".
 func (MonoForward) Name() string { return "mono-forward" }
 
-// Trainer cuts the model at its blocks. A sequential trainer has one program a block, a simultaneous one a single
-// program whose goals share nothing but detached activations.
+// Trainer cuts the model at its blocks.
 func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
 	if err := arguments(r.Name(), model, objective,
-		setting{"Order", r.Order == Simultaneous || r.Order == Sequential, "Simultaneous or Sequential", r.Order},
+		setting{"Order", r.Order.ok(), "Simultaneous, Sequential or SideBySide", r.Order},
 		setting{"Readout", r.Readout == LastLayer || r.Readout == SumLayers, "LastLayer or SumLayers", r.Readout}); err != nil {
 		return nil, err
 	}
@@ -71,36 +62,15 @@ func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective,
 		m := s.Root().Sub(r.Name()).Sub(pieces[i].Name).Param("projection", graph.LeCun(features), features, spec.Classes)
 		return graph.MatMul(a, m)
 	}
-	goal := func(s *graph.Scope, i int, a, y *graph.Node) (Goal, *graph.Node) {
-		a = pieces[i].Apply(s, graph.Detach(a))
+	block := func(s *graph.Scope, i int, in []*graph.Node, y *graph.Node) ([]*graph.Node, []Goal) {
+		a := pieces[i].Apply(s, in[0])
 		loss := objective(scores(s, i, a), y)
-		return Minimize(loss, s.Graph().Trainable(loss)), a
-	}
-	var phases []Phase
-	if r.Order == Simultaneous {
-		phases = []Phase{func(s *graph.Scope, a, y *graph.Node) (goals []Goal) {
-			for i := range pieces {
-				var g Goal
-				g, a = goal(s, i, a, y)
-				goals = append(goals, g)
-			}
-			return goals
-		}}
-	} else {
-		for i := range pieces {
-			phases = append(phases, func(s *graph.Scope, a, y *graph.Node) []Goal {
-				for _, p := range pieces[:i] {
-					a = p.Apply(s, a)
-				}
-				g, _ := goal(s, i, a, y)
-				return []Goal{g}
-			})
-		}
+		return []*graph.Node{a}, []Goal{Minimize(loss, s.Graph().Trainable(loss))}
 	}
 	return Plan{
 		Name:   r.Name(),
 		Params: params,
-		Phases: phases,
+		Blocks: &BlockLocal{N: n, Block: block, Order: r.Order},
 		Predict: func(s *graph.Scope, a *graph.Node) *graph.Node {
 			var sum *graph.Node
 			for i, p := range eval {
