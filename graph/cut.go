@@ -18,8 +18,8 @@ type Piece struct {
 }
 
 // Cut splits the way from x to y at the blocks marked with Scope.Block. The pieces follow each other: each one's input
-// is the output of the one before. A piece without trained parameters is joined to the one before it, a leading one to
-// the one behind it. It is an error if a piece reads values from before its input other than parameters, constants and
+// is the output of the one before. A piece without trained parameters is joined to the one before it; a leading one, and
+// one that makes rows of features of maps, such as a flattening or the mean over an image, to the one behind it. It is an error if a piece reads values from before its input other than parameters, constants and
 // random numbers: then the blocks are not a chain, and need to be grouped into larger ones.
 func (g *Graph) Cut(x, y *Node) ([]*Piece, error) {
 	before := ancestors([]*Node{y})
@@ -46,6 +46,9 @@ func (g *Graph) Cut(x, y *Node) ([]*Piece, error) {
 			return nil, err
 		}
 		last := i == len(ends)-1
+		if len(p.Params) == 0 && !last && len(p.In.Shape) > 2 && len(p.Out.Shape) == 2 {
+			continue // the next piece starts where it does
+		}
 		if len(p.Params) == 0 && len(pieces) > 0 {
 			prev := pieces[len(pieces)-1]
 			if p, err = g.piece(prev.Name, prev.in, b.Out); err != nil {

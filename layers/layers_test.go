@@ -41,6 +41,7 @@ func TestDerivatives(t *testing.T) {
 		{"LayerNorm over two axes", LayerNorm{Axes: 2}, []*graph.Array{normal(2, 3, 4)}},
 		{"RMSNorm", RMSNorm{}, []*graph.Array{normal(3, 5), normal(2, 3, 4)}},
 		{"GroupNorm", GroupNorm{Groups: 2}, []*graph.Array{normal(2, 4, 2, 3), normal(3, 4)}},
+		{"ClassResponses", ClassResponses{Classes: 3, Kernel: 3, Group: 2, Scale: 3}, []*graph.Array{normal(2, 2, 3, 4), normal(3, 5)}},
 		{"RNN", RNN{Units: 2, Layers: 2}, []*graph.Array{normal(2, 3, 2), normal(1, 1, 1)}},
 		{"GRU", GRU{Units: 2}, []*graph.Array{normal(2, 3, 2)}},
 		{"LSTM", LSTM{Units: 2}, []*graph.Array{normal(2, 3, 2)}},

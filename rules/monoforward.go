@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/pkg/errors"
@@ -17,7 +18,11 @@ type Readout int
 const (
 	LastLayer Readout = iota // the last block's scores: the plain feed-forward network
 	SumLayers                // the sum of all blocks' scores
+	firstLayer
 )
+
+// LayerReadout predicts from the scores of block i, counted from 0.
+func LayerReadout(i int) Readout { return firstLayer + Readout(i) }
 
 // MonoForward trains each block from the objective of its own class scores a·Mᵀ, where the projection M belongs to the
 // block; only the detached activation a goes on to the next block (arXiv 2501.09238). The model's own output layer, its
@@ -37,7 +42,7 @@ func (MonoForward) Name() string { return "mono-forward" }
 func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective, spec Spec) (Trainer, error) {
 	if err := arguments(r.Name(), model, objective,
 		setting{"Order", r.Order.ok(), "Simultaneous, Sequential or SideBySide", r.Order},
-		setting{"Readout", r.Readout == LastLayer || r.Readout == SumLayers, "LastLayer or SumLayers", r.Readout}); err != nil {
+		setting{"Readout", r.Readout >= LastLayer, "LastLayer, SumLayers or LayerReadout", r.Readout}); err != nil {
 		return nil, err
 	}
 	if spec.Classes == 0 {
@@ -53,6 +58,9 @@ func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective,
 		return nil, errors.Wrap(err, r.Name())
 	}
 	n := len(pieces)
+	if last := LayerReadout(n - 1); r.Readout > last {
+		return nil, graph.Fail(r.Name(), "Readout", fmt.Sprintf("one of the %d blocks", n), fmt.Sprintf("block %d", r.Readout-firstLayer))
+	}
 	scores := func(s *graph.Scope, i int, a *graph.Node) *graph.Node {
 		if i == n-1 && isScores(pieces[i], spec) {
 			return a
@@ -67,17 +75,29 @@ func (r MonoForward) Trainer(model layers.Layer, objective objectives.Objective,
 		loss := objective(scores(s, i, a), y)
 		return []*graph.Node{a}, []Goal{Minimize(loss, s.Graph().Trainable(loss))}
 	}
+	perBlock := func(s *graph.Scope, a *graph.Node) (names []string, each []*graph.Node) {
+		for i, p := range eval {
+			a = p.Apply(s, a)
+			names, each = append(names, p.Name), append(each, scores(s, i, a))
+		}
+		return names, each
+	}
 	return Plan{
 		Name:   r.Name(),
 		Params: params,
 		Blocks: &BlockLocal{N: n, Block: block, Order: r.Order},
-		Predict: func(s *graph.Scope, a *graph.Node) *graph.Node {
+		Layers: perBlock,
+		Predict: func(s *graph.Scope, x *graph.Node) *graph.Node {
+			_, each := perBlock(s, x)
+			switch {
+			case r.Readout == LastLayer:
+				return each[n-1]
+			case r.Readout >= firstLayer:
+				return each[r.Readout-firstLayer]
+			}
 			var sum *graph.Node
-			for i, p := range eval {
-				a = p.Apply(s, a)
-				if i == n-1 || r.Readout == SumLayers {
-					sum = plus(sum, scores(s, i, a))
-				}
+			for _, z := range each {
+				sum = plus(sum, z)
 			}
 			return sum
 		},

@@ -38,11 +38,13 @@ type Phase func(s *graph.Scope, x, y *graph.Node) []Goal
 // the other, in equal shares of the epochs. A rule whose step consists of blocks that learn on their own has Blocks in
 // place of Phases.
 type Plan struct {
-	Name      string
-	Params    *graph.Params // the store to use; nil means a fresh one
-	Phases    []Phase
-	Blocks    *BlockLocal
-	Predict   func(s *graph.Scope, x *graph.Node) *graph.Node // class scores or output
+	Name    string
+	Params  *graph.Params // the store to use; nil means a fresh one
+	Phases  []Phase
+	Blocks  *BlockLocal
+	Predict func(s *graph.Scope, x *graph.Node) *graph.Node // class scores or output
+	// Layers builds the class scores of each block alone, with the blocks' names, for EvaluateLayers. Nil if blocks have none.
+	Layers    func(s *graph.Scope, x *graph.Node) (blocks []string, scores []*graph.Node)
 	Optimizer optim.Optimizer
 	Options   optim.Options
 	// Gain multiplies the learning rate as a function of the epoch, counted from 0, and the number of epochs. Nil
@@ -247,6 +249,7 @@ func (g gained) Rate(base float64, step int) float64 {
 	return base * *g.gain
 }
 
+func (t *trainer) base() *trainer        { return t }
 func (t *trainer) Name() string          { return t.plan.Name }
 func (t *trainer) Spec() Spec            { return t.spec }
 func (t *trainer) Params() *graph.Params { return t.params }

@@ -179,7 +179,9 @@ func (b *Batch) Fill(d Data, indices []int, key uint64) error {
 }
 
 // all lists the rules ByName knows, in the order of their appearance in help texts.
-var all = []Rule{Backprop{}, MonoForward{}, ForwardForward{}, ForwardGradient{}, ForwardGuess{}, LikelihoodRatio{}, MeZO{}, OneByte{}, SMB{}}
+var all = []Rule{
+	Backprop{}, MonoForward{}, ForwardForward{}, ScalableForwardForward{}, ForwardGradient{}, ForwardGuess{}, LikelihoodRatio{}, MeZO{}, OneByte{}, SMB{},
+}
 
 // Names lists what ByName takes.
 func Names() []string {
