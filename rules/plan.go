@@ -120,6 +120,9 @@ func (p Plan) Trainer(spec Spec) (Trainer, error) {
 			return nil, errors.Wrap(err, p.Name)
 		}
 	}
+	if !slices.ContainsFunc(slices.Collect(t.params.All()), func(q *graph.Param) bool { return !q.State }) {
+		return nil, graph.Fail(p.Name, "model", "at least one trained parameter", "none")
+	}
 	if err := t.link(t.phases); err != nil {
 		return nil, errors.Wrap(err, p.Name)
 	}
