@@ -24,9 +24,10 @@ type passes struct {
 	group     bool // elementwise neighbours in one pass
 	recompute bool // cheap values again instead of storing them
 	inPlace   bool // results over operands
+	beside    bool // small independent operations at the same time
 }
 
-var allPasses = passes{true, true, true, true, true}
+var allPasses = passes{true, true, true, true, true, true}
 
 type value struct {
 	id       int
@@ -325,6 +326,9 @@ func (l *layout) finish(arena []byte) (p *Program, err error) {
 		if err := c.emit(o, l.plan, arena); err != nil {
 			return nil, err
 		}
+	}
+	for _, s := range l.plan.stages {
+		c.p.stages = append(c.p.stages, stageTask{c.p, s.from, s.to, s.lanes, make([]failure, len(s.lanes))})
 	}
 	for i, n := range c.p.outputs {
 		c.p.arrays[n] = c.view(l.roots[i])

@@ -238,15 +238,15 @@ func TestFusionKeepsValues(t *testing.T) {
 				}
 			}
 			compare("nothing", p)
-			for _, bits := range []int{all, choices[seed%12], choices[(seed+5)%12]} {
+			for _, bits := range []int{all, choices[seed%uint64(len(choices))], choices[(seed+5)%uint64(len(choices))]} {
 				q, err := g.CompileWith(bits, out...)
 				if err != nil {
-					t.Fatalf("graph %d, passes %05b: %+v", seed, bits, err)
+					t.Fatalf("graph %d, passes %06b: %+v", seed, bits, err)
 				}
 				q.SetStep(3)
 				run(t, q)
 				run(t, q)
-				compare(fmt.Sprintf("passes %05b", bits), q)
+				compare(fmt.Sprintf("passes %06b", bits), q)
 				if bits == all {
 					fused += q.Stats().Instructions
 					if n := testing.AllocsPerRun(1, func() { run(t, q) }); n != 0 {

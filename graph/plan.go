@@ -129,10 +129,11 @@ func (h *operationHeap) Pop() any {
 	return x
 }
 
-// lives says which value's buffer each value uses, and when the buffer was last read.
+// lives says which value's buffer each value uses, when the buffer was last read, and whether several lanes read it then.
 type lives struct {
-	of   map[*value]*value
-	last map[*value]int
+	of    map[*value]*value
+	last  map[*value]int
+	lanes map[*value]bool
 }
 
 func (b lives) owner(v *value) *value {
@@ -146,7 +147,7 @@ func (b lives) owner(v *value) *value {
 func inArena(v *value) bool { return v.op != nil && !v.constant }
 
 func (c *compiler) lives(order []*operation, roots []operand) lives {
-	b := lives{map[*value]*value{}, make(map[*value]int, len(order))}
+	b := lives{map[*value]*value{}, make(map[*value]int, len(order)), nil}
 	for i, o := range order {
 		for _, v := range o.out {
 			b.last[v] = i
@@ -181,21 +182,47 @@ func (b lives) peak(order []*operation) int {
 type plan struct {
 	offset     map[*value]int
 	size, peak int
+	stages     []stage
 }
 
 const alignment = 64
 
-// A buffer lives from the operation that writes it to the last that reads it.
+// A buffer lives from the operation that writes it to the last of those that run at the same time as its last reader.
 type buffer struct {
 	v           *value
 	size        int
 	first, last int
 	offset      int
+	lane        int // of the writer
+	end, ends   int // the last reader, and the lane of all last readers if it is one
 }
 
-// plan decides overwriting and places the buffers.
+// precedes says that u is done with before w is begun.
+func (u *buffer) precedes(w *buffer) bool {
+	return u.last < w.first || u.ends >= 0 && u.ends == w.lane && u.end < w.first
+}
+
+// plan decides overwriting, places the buffers and chooses stages that cost little memory.
 func (c *compiler) plan(order []*operation, roots []operand) *plan {
+	p := c.place(order, roots, nil)
+	if !c.on.beside {
+		return p
+	}
+	list := stages(order)
+	for lanes := mostLanes; lanes > 1 && len(list) > 0; lanes /= 2 {
+		fillLanes(list, lanes)
+		if q := c.place(order, roots, list); q.size <= p.size+spared(p.size) {
+			return q
+		}
+	}
+	return p
+}
+
+// place decides overwriting and places the buffers.
+func (c *compiler) place(order []*operation, roots []operand, list []stage) *plan {
 	b := c.lives(order, roots)
+	t := timelineOf(len(order), list)
+	b.lanes = t.shared(order, b)
 	if c.on.inPlace {
 		for i, o := range order {
 			c.overwrite(b, i, o)
@@ -208,11 +235,18 @@ func (c *compiler) plan(order []*operation, roots []operand) *plan {
 			if !inArena(v) || b.owner(v) != v {
 				continue
 			}
-			u := &buffer{v: v, size: (v.t.Bytes() + alignment - 1) / alignment * alignment, first: i, last: b.last[v]}
+			at := b.last[v]
+			u := &buffer{v: v, size: (v.t.Bytes() + alignment - 1) / alignment * alignment, first: i, last: at, lane: t.lane[i], end: at, ends: -1}
+			if at < len(order) {
+				u.last = t.until[at]
+				if !b.lanes[v] {
+					u.ends = t.lane[at]
+				}
+			}
 			buffers, byValue[v] = append(buffers, u), u
 		}
 	}
-	p := &plan{offset: map[*value]int{}, peak: peakOf(buffers, len(order))}
+	p := &plan{offset: map[*value]int{}, peak: peakOf(buffers, len(order)), stages: list}
 	p.size = layOut(buffers, p.peak)
 	for _, o := range order {
 		for _, v := range o.out {
@@ -233,12 +267,12 @@ func (c *compiler) overwrite(b lives, i int, o *operation) {
 		}
 		for k, x := range o.in {
 			own := b.owner(x.v)
-			if !inArena(own) || b.last[own] != i || taken[own] || own.t.Bytes() != v.t.Bytes() || x.v.t.DType != v.t.DType {
+			if !inArena(own) || b.last[own] != i || b.lanes[own] || taken[own] || own.t.Bytes() != v.t.Bytes() || x.v.t.DType != v.t.DType {
 				continue
 			}
 			if o.overwrites(j, k) {
 				taken[own] = true
-				b.of[v], b.last[own] = own, b.last[v]
+				b.of[v], b.last[own], b.lanes[own] = own, b.last[v], b.lanes[v]
 				break
 			}
 		}
@@ -331,7 +365,7 @@ func firstFit(buffers []*buffer) int {
 		if u.size > 0 {
 			for s := u.first / stretch; s <= u.last/stretch; s++ {
 				for _, w := range alive[s] {
-					if w.first <= u.last && u.first <= w.last && max(w.first/stretch, u.first/stretch) == s {
+					if !u.precedes(w) && !w.precedes(u) && max(w.first/stretch, u.first/stretch) == s {
 						near = append(near, w)
 					}
 				}

@@ -188,7 +188,7 @@ func avgPoolOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.pooled(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			return byDType(out.DType, poolKernel(a, in[0], 1, avgPlane[float32]), poolKernel(a, in[0], 1, avgPlane[float64]), nil), nil
+			return byDType(out.DType, poolKernel(a, in[0], 1, a.avgPlanes()), poolKernel(a, in[0], 1, avgPlane[float64]), nil), nil
 		},
 		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Apply(unpoolOp(a), dy)} },
 		JVP:   linear(func() *Primitive { return avgPoolOp(a) }),
@@ -202,7 +202,7 @@ func unpoolOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.image(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			return byDType(out.DType, poolKernel(a, out, 1, spreadPlane[float32]), poolKernel(a, out, 1, spreadPlane[float64]), nil), nil
+			return byDType(out.DType, poolKernel(a, out, 1, a.spreadPlanes()), poolKernel(a, out, 1, spreadPlane[float64]), nil), nil
 		},
 		VJP:   func(x, dx *Node, y []*Node) []*Node { return []*Node{Apply(avgPoolOp(a), dx)} },
 		JVP:   linear(func() *Primitive { return unpoolOp(a) }),
@@ -216,11 +216,11 @@ func maxPoolOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.pooled(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			f32, f64 := maxPlane[float32], maxPlane[float64]
+			f64 := maxPlane[float64]
 			if a.quarters() {
-				f32, f64 = maxQuarters[float32], maxQuarters[float64]
+				f64 = maxQuarters[float64]
 			}
-			return byDType(out.DType, poolKernel(a, in[0], 1, f32), poolKernel(a, in[0], 1, f64), nil), nil
+			return byDType(out.DType, poolKernel(a, in[0], 1, a.maxPlanes()), poolKernel(a, in[0], 1, f64), nil), nil
 		},
 		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Apply(maxPutOp(a), dy, x[0])} },
 		JVP:   func(y *Node, x, dx []*Node) *Node { return Apply(maxPickOp(a), dx[0], x[0]) },
@@ -236,7 +236,7 @@ func maxPickOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.pooled(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			return byDType(out.DType, poolKernel(a, in[0], 2, pickPlane[float32]), poolKernel(a, in[0], 2, pickPlane[float64]), nil), nil
+			return byDType(out.DType, poolKernel(a, in[0], 2, a.pickPlanes()), poolKernel(a, in[0], 2, pickPlane[float64]), nil), nil
 		},
 		VJP:   func(y, dy *Node, x []*Node) []*Node { return []*Node{Apply(maxPutOp(a), dy, x[1]), nil} },
 		JVP:   linear(func() *Primitive { return maxPickOp(a) }),
@@ -252,11 +252,7 @@ func maxPutOp(a poolAttrs) *Primitive {
 		Attrs: a,
 		Type:  func(in []Type) (Type, error) { return a.image(in[0]), nil },
 		Kernel: func(out Type, in []Type) (Kernel, error) {
-			f32 := putPlane[float32]
-			if a.quarters() {
-				f32 = putQuarters
-			}
-			return byDType(out.DType, poolKernel(a, out, 2, f32), poolKernel(a, out, 2, putPlane[float64]), nil), nil
+			return byDType(out.DType, poolKernel(a, out, 2, a.putPlanes()), poolKernel(a, out, 2, putPlane[float64]), nil), nil
 		},
 		VJP:   func(x, dx *Node, y []*Node) []*Node { return []*Node{Apply(maxPickOp(a), dx, y[1]), nil} },
 		JVP:   linear(func() *Primitive { return maxPutOp(a) }),
@@ -435,6 +431,11 @@ func putQuarters(out, dy, x []float32, wy, wx []window, width int) {
 func windowArgMax[T Float](x []T, v, h window, width int) int {
 	if v.start >= v.stop || h.start >= h.stop {
 		return -1
+	}
+	if x32, ok := any(x).([]float32); ok && h.wide() {
+		if at, ok := argMaxWide(x32, v, h, width); ok {
+			return at
+		}
 	}
 	at, m := v.start*width+h.start, T(math.Inf(-1))
 	for y := v.start; y < v.stop; y += v.step {

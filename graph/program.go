@@ -13,6 +13,7 @@ type Program struct {
 	g            *Graph
 	outputs      []*Node
 	instructions []instruction
+	stages       []stageTask
 	arrays       map[*Node]*Array    // inputs, parameters and outputs
 	leaf         map[*Node]*Array    // everything that is not computed
 	inputs       map[*Node]*Array    // leaves without a value of their own
@@ -116,7 +117,23 @@ func (p *Program) Run() error {
 	if p.empty != nil {
 		p.allocateInputs()
 	}
-	for i := range p.instructions {
+	at := 0
+	for i := range p.stages {
+		s := &p.stages[i]
+		if err := p.runFrom(at, s.from); err != nil {
+			return err
+		}
+		if err := s.run(); err != nil {
+			return err
+		}
+		at = s.to
+	}
+	return p.runFrom(at, len(p.instructions))
+}
+
+// runFrom runs instructions one after the other.
+func (p *Program) runFrom(from, to int) error {
+	for i := from; i < to; i++ {
 		in := &p.instructions[i]
 		if err := in.kernel(in.out, in.in); err != nil {
 			return p.failed(in, err)

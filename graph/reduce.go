@@ -445,7 +445,7 @@ func Softmax(x *Node, axis int) *Node {
 
 func softmaxOp(axis int) *Primitive {
 	d := func(y, t *Node) *Node { return Mul(y, Sub(t, KeepDims(Sum(Mul(y, t), axis), ShapeOf(y), axis))) }
-	p := alongAxis("softmax", axis, kernel.Softmax32, softmaxRun[float32], softmaxRun[float64])
+	p := alongAxis("softmax", axis, kernel.Softmax32, softmaxColumns(false), softmaxRun[float32], softmaxRun[float64])
 	p.form = softmaxForm{axis, false}
 	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{d(y, dy)} }
 	p.JVP = func(y *Node, x, dx []*Node) *Node { return d(y, dx[0]) }
@@ -459,7 +459,7 @@ func LogSoftmax(x *Node, axis int) *Node {
 
 func logSoftmaxOp(axis int) *Primitive {
 	sum := func(x *Node) *Node { return KeepDims(Sum(x, axis), ShapeOf(x), axis) }
-	p := alongAxis("log_softmax", axis, kernel.LogSoftmax32, logSoftmaxRun[float32], logSoftmaxRun[float64])
+	p := alongAxis("log_softmax", axis, kernel.LogSoftmax32, softmaxColumns(true), logSoftmaxRun[float32], logSoftmaxRun[float64])
 	p.form = softmaxForm{axis, true}
 	p.VJP = func(y, dy *Node, x []*Node) []*Node { return []*Node{Sub(dy, Mul(Exp(y), sum(dy)))} }
 	p.JVP = func(y *Node, x, dx []*Node) *Node { return Sub(dx[0], sum(Mul(Exp(y), dx[0]))) }
@@ -467,8 +467,8 @@ func logSoftmaxOp(axis int) *Primitive {
 }
 
 // alongAxis makes the primitive called name that computes each run of elements along an axis from the same run of its
-// operand; rows is the kernel for contiguous runs of float32.
-func alongAxis(name string, axis int, rows func(out, x []float32), f32 func(out, x []float32, n, stride int),
+// operand; rows is the kernel for contiguous runs of float32, columns, or nil, the one for runs side by side.
+func alongAxis(name string, axis int, rows func(out, x []float32), columns columnsFunc, f32 func(out, x []float32, n, stride int),
 	f64 func(out, x []float64, n, stride int)) *Primitive {
 	return &Primitive{
 		Name:  name,
@@ -481,6 +481,8 @@ func alongAxis(name string, axis int, rows func(out, x []float32), f32 func(out,
 				return axisKernel(n, inner, f64), nil
 			case inner == 1:
 				return axisKernel(n, inner, func(out, x []float32, n, _ int) { rows(out[:n], x[:n]) }), nil
+			case columns != nil && inner >= fewColumns:
+				return columnsKernel(n, inner, columns), nil
 			}
 			return axisKernel(n, inner, f32), nil
 		},
@@ -511,6 +513,53 @@ func (t *axisTask[T]) Run(_, i int) {
 	for j := i * t.each; j < min((i+1)*t.each, len(t.out)/t.n); j++ {
 		at := j/t.inner*t.n*t.inner + j%t.inner
 		t.run(t.out[at:], t.x[at:], t.n, t.inner)
+	}
+}
+
+// A columnsFunc computes width columns of n elements, stride apart, side by side.
+type columnsFunc func(out, x []float32, n, width, stride int)
+
+// softmaxColumns is the kernel of softmax or its logarithm, nil if this machine has none.
+func softmaxColumns(log bool) columnsFunc {
+	if !kernel.SoftmaxColumns32(nil, nil, 0, 0, 0, log) {
+		return nil
+	}
+	return func(out, x []float32, n, width, stride int) { kernel.SoftmaxColumns32(out, x, n, width, stride, log) }
+}
+
+// fewColumns are not worth a columnsFunc.
+const fewColumns = 4
+
+// A columnsTask computes the columns of one block of each task's rows, or some of them.
+type columnsTask struct {
+	f                columnsFunc
+	n, inner         int
+	width, cuts      int // columns of a task, tasks a block
+	blocks, together int // blocks in all and of a task
+	out, x           []float32
+}
+
+func columnsKernel(n, inner int, f columnsFunc) Kernel {
+	t := &columnsTask{f: f, n: n, inner: inner, width: min(inner, max(16, piece/max(1, n)))}
+	t.cuts = (inner + t.width - 1) / t.width
+	t.together = max(1, piece/max(1, n*inner))
+	return func(out *Array, in []*Array) error {
+		t.out, t.x = Data[float32](out), Data[float32](in[0])
+		if len(t.out) > 0 {
+			t.blocks = len(t.out) / (n * inner)
+			kernel.Parallel(t, (t.blocks+t.together-1)/t.together*t.cuts)
+		}
+		return nil
+	}
+}
+
+// Run does task i.
+func (t *columnsTask) Run(_, i int) {
+	from := i % t.cuts * t.width
+	first := i / t.cuts * t.together
+	for b := first; b < min(first+t.together, t.blocks); b++ {
+		at := b*t.n*t.inner + from
+		t.f(t.out[at:], t.x[at:], t.n, min(t.width, t.inner-from), t.inner)
 	}
 }
 

@@ -9,6 +9,7 @@
 //	go run ./examples/benchmark -jobs mlp,cnn -json
 //	go run ./examples/benchmark -jobs mlp -profile   # and where the time goes
 //	go run ./examples/benchmark -jobs mlp -against gorgonia
+//	go run ./examples/benchmark -doublings           # how cost grows with batch, width, depth and nodes
 //
 // With -against gorgonia the same nodes, with the same kernels, are computed by Gorgonia's own TapeMachine: one op at a
 // time in memory of its own, without the optimiser's update. The jobs are defined in jobs.go; -help lists them.
@@ -36,6 +37,7 @@ type options struct {
 	seconds       float64
 	against       string
 	json, profile bool
+	doublings     bool
 	child         bool
 }
 
@@ -73,6 +75,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.against, "against", "", "gorgonia: time Gorgonia's TapeMachine on the same nodes as well")
 	f.BoolVar(&o.json, "json", false, "JSON lines instead of a table")
 	f.BoolVar(&o.profile, "profile", false, "show the time of each op")
+	f.BoolVar(&o.doublings, "doublings", false, "show how cost grows when a size doubles, instead of jobs; -seconds is for each size")
 	f.BoolVar(&o.child, "child", false, "measure one job in this process")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -102,6 +105,9 @@ func parse(args []string) (o options, err error) {
 func run(o options) error {
 	if o.child {
 		return child(o)
+	}
+	if o.doublings {
+		return showDoublings(o)
 	}
 	if !o.json {
 		fmt.Printf("%-10s%-22s%8s%12s%12s\n", "peer", "job", "threads", "step ms", "peak MB")

@@ -54,6 +54,64 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestDoublings(t *testing.T) {
+	out, err := benchmark(t, "-doublings", "-seconds", "0", "-json")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != len(allSeries)*(doublings+1) {
+		t.Fatalf("want %d lines, got %d", len(allSeries)*(doublings+1), len(lines))
+	}
+	var before point
+	for i, s := range lines {
+		var p point
+		if err := json.Unmarshal([]byte(s), &p); err != nil {
+			t.Fatalf("%v: %s", err, s)
+		}
+		if p.Series != allSeries[i/(doublings+1)].name || p.NS <= 0 {
+			t.Errorf("line %d: want a time of %s, got %+v", i, allSeries[i/(doublings+1)].name, p)
+		}
+		if i%(doublings+1) > 0 && (p.Size != 2*before.Size || p.Ratio != float64(p.NS)/float64(before.NS)) {
+			t.Errorf("after %+v: want twice its size and the times' ratio, got %+v", before, p)
+		}
+		before = p
+	}
+	if out, err = benchmark(t, "-doublings", "-seconds", "0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range strings.Split(strings.TrimSpace(out), "\n") {
+		// Numbers end where the headings do.
+		if len(s) < 34 || s[33] == ' ' || s[17] == ' ' {
+			t.Errorf("a line out of its columns: %q", s)
+		}
+	}
+}
+
+// The work of a series grows as it says, so that a time that does not is the program's fault.
+func TestDoublingsOfWork(t *testing.T) {
+	for _, s := range allSeries[:4] {
+		size := map[string][3]int{"batch": {s.first, 256, 4}, "width": {64, s.first, 4}, "depth": {64, 256, s.first}, "tiny": {4, 8, s.first}}[s.name]
+		axis := map[string]int{"batch": 0, "width": 1, "depth": 2, "tiny": 2}[s.name]
+		var flops [2]float64
+		for i := range flops {
+			g, out, err := layered(size[0], size[1], size[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := g.Compile(out...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			flops[i] = float64(p.Stats().Flops)
+			size[axis] *= 2
+		}
+		if r := flops[1] / flops[0]; r < 0.9*s.ideal || r > 1.2*s.ideal {
+			t.Errorf("%s: want %v times the operations, got %.3f", s.name, s.ideal, r)
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, args := range [][]string{{"-jobs", "mlpp"}, {"-threads", "0"}, {"-threads", "two"}, {"-against", "numpy"}, {"-seconds", "-1"}, {"mlp"}} {
 		out, err := benchmark(t, args...)

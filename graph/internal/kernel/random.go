@@ -69,15 +69,22 @@ func Normal32(s Stream, first int, dst []float32) {
 	}
 }
 
-// blocks fills whole blocks by vectors and gives what is left.
-func (s Stream) blocks(f func(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32), first int, dst []float32) (int, []float32) {
+// blocks fills whole blocks by vectors and gives what is left. It does both passes piece by piece in the first cache.
+func (s Stream) blocks(numbers func(out *float32, blocks int), first int, dst []float32) (int, []float32) {
+	const piece = 32 // blocks
 	i, n := uint64(first)/4, len(dst)/(4*vectors.lanes)
 	if n == 0 || uint64(uint32(i))+uint64(len(dst)/4) > math.MaxUint32 { // vectors count in the low word only
 		return first, dst
 	}
-	f(&dst[0], n, uint32(i), uint32(i>>32), s.Step0, s.Step1, s.Key0, s.Key1)
-	n *= 4 * vectors.lanes
-	return first + n, dst[n:]
+	for n > 0 {
+		k := min(n, piece)
+		vectors.words(&dst[0], k, uint32(i), uint32(i>>32), s.Step0, s.Step1, s.Key0, s.Key1)
+		numbers(&dst[0], k)
+		n -= k
+		i += uint64(k * vectors.lanes)
+		dst = dst[4*k*vectors.lanes:]
+	}
+	return int(4 * i), dst
 }
 
 // unit32 is Unit in float32, below 1 also after rounding.

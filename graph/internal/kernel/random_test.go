@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -107,6 +108,52 @@ func TestGaussExtremes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEdgesOfWords gives the vector kernels words where a conversion, rounding or branch changes, and wants the bits of
+// plain Go.
+func TestEdgesOfWords(t *testing.T) {
+	var words []uint32
+	for i := range 32 {
+		for d := range uint32(7) {
+			words = append(words, 1<<i+d-3, 3<<i+d-3, -(1<<i)+d-3, 0xAAAAAA80+d-3, 0xAAAAAA80-1<<i+d)
+		}
+	}
+	onEachSet(t, func(t *testing.T) {
+		if vectors == nil {
+			return
+		}
+		lanes := vectors.lanes
+		x := make([]float32, 4*lanes)
+		for i, a := range words {
+			// Counter c gets the words a, b, b, a with another b each; vector j holds the counters' words number j.
+			var w [4][16]uint32
+			for l := range lanes {
+				b := words[(i*13+l*37)%len(words)]
+				c := l%4*lanes/4 + l/4
+				w[0][c], w[1][c], w[2][c], w[3][c] = a, b, b, a
+				for j := range 4 {
+					x[j*lanes+l] = math.Float32frombits([4]uint32{a, b, b, a}[j])
+				}
+			}
+			y := slices.Clone(x)
+			vectors.uniform(&x[0], 1)
+			vectors.normal(&y[0], 1)
+			for c := range lanes {
+				var z [4]float32
+				z[0], z[1] = gauss32(w[0][c], w[1][c])
+				z[2], z[3] = gauss32(w[2][c], w[3][c])
+				for j := range 4 {
+					if want := unit32(w[j][c]); x[4*c+j] != want {
+						t.Fatalf("word %#x: want %v, got %v", w[j][c], want, x[4*c+j])
+					}
+					if bitsOf(y[4*c+j]) != bitsOf(z[j]) {
+						t.Fatalf("words %#x, %#x: want %v, got %v", w[0][c], w[1][c], z[j], y[4*c+j])
+					}
+				}
+			}
+		}
+	})
 }
 
 // TestUniformInside wants numbers inside (0, 1), also for the largest and smallest word.

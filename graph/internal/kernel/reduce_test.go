@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -200,4 +201,54 @@ func BenchmarkReduce(b *testing.B) {
 			})
 		}
 	}
+}
+
+// TestSoftmaxColumns compares with float64, over widths and strides, and with numbers that are not finite.
+func TestSoftmaxColumns(t *testing.T) {
+	onEachSet(t, func(t *testing.T) {
+		for _, size := range [][3]int{{1, 1, 1}, {5, 3, 3}, {7, 16, 20}, {3, 67, 67}, {17, 80, 81}, {4, 600, 601}} {
+			n, width, stride := size[0], size[1], size[2]
+			for _, offset := range []float32{0, 1e4} {
+				x := normals(n * stride)
+				for i := range x {
+					x[i] += offset
+				}
+				if width > 3 {
+					x[stride*(n-1)+1], x[2] = float32(math.Inf(-1)), float32(math.NaN())
+				}
+				for _, log := range []bool{false, true} {
+					out := slices.Clone(x)
+					if !SoftmaxColumns32(out, out, n, width, stride, log) {
+						if vectors != nil {
+							t.Fatal("want the kernel")
+						}
+						return
+					}
+					for j := range stride {
+						most, sum := math.Inf(-1), 0.0
+						for i := range n {
+							most = max(most, float64(x[i*stride+j]))
+						}
+						for i := range n {
+							sum += math.Exp(float64(x[i*stride+j]) - most)
+						}
+						for i := range n {
+							v := float64(x[i*stride+j])
+							want := math.Exp(v-most) / sum
+							if log {
+								want = v - most - math.Log(sum)
+							}
+							if j >= width {
+								want = v
+							}
+							got := float64(out[i*stride+j])
+							if !(math.Abs(got-want) <= 5e-7*max(1, math.Abs(want))) && !(want != want && got != got) && got != want {
+								t.Fatalf("%v, log %v, row %d, column %d: want %v, got %v", size, log, i, j, want, got)
+							}
+						}
+					}
+				}
+			}
+		}
+	})
 }

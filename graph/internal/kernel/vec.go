@@ -12,6 +12,8 @@ type vectorSet struct {
 	binary map[string][3]func(out, a, b *float32, n int) // both vectors, b one number, a one number; nil where a and b may change places
 	where  [4]func(out, cond, a, b *float32, n int)      // both vectors, b one number, a one number, both
 
+	putFirst, pickFirst func(out, x, m, d, left *float32, n int)
+
 	sum, sumSquares func(x *float32, n int) float64
 	sumExp          func(x *float32, n int, shift float32) float64
 	exps            func(out, x *float32, n int, shift float32) float64 // sumExp that writes its terms
@@ -20,7 +22,8 @@ type vectorSet struct {
 	max             func(x *float32, n int) float32
 	addRows         func(sums *float64, x *float32, rows, ld, n int)
 
-	uniform, normal func(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+	words           func(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+	uniform, normal func(out *float32, blocks int) // of words, in place
 
 	sgd      func(p, grad *float32, n int, scale, decay, lr float32)
 	momentum func(p, grad, buf *float32, n int, scale, decay, keep, add, fromGrad, fromBuf, lr float32)
@@ -134,6 +137,38 @@ func Where32(out, cond, a, b []float32, sa, sb int) {
 			out[i] = a[i*sa]
 		} else {
 			out[i] = b[i*sb]
+		}
+	}
+}
+
+// PutFirst32 adds d to out where left is 1 and x equals m, and makes left 0 there, for slices of one length.
+func PutFirst32(out, x, m, d, left []float32) {
+	n := len(out)
+	x, m, d, left = x[:n], m[:n], d[:n], left[:n]
+	if vectors != nil && n > 0 {
+		vectors.putFirst(&out[0], &x[0], &m[0], &d[0], &left[0], n)
+		return
+	}
+	for i := range out {
+		if left[i] != 0 && x[i] == m[i] {
+			out[i] += d[i]
+			left[i] = 0
+		}
+	}
+}
+
+// PickFirst32 makes out d where PutFirst32 adds it.
+func PickFirst32(out, x, m, d, left []float32) {
+	n := len(out)
+	x, m, d, left = x[:n], m[:n], d[:n], left[:n]
+	if vectors != nil && n > 0 {
+		vectors.pickFirst(&out[0], &x[0], &m[0], &d[0], &left[0], n)
+		return
+	}
+	for i := range out {
+		if left[i] != 0 && x[i] == m[i] {
+			out[i] = d[i]
+			left[i] = 0
 		}
 	}
 }

@@ -51,6 +51,8 @@ var vecAVX2 = vectorSet{
 		whereLeftAVX2,
 		whereBothAVX2,
 	},
+	putFirst:   putFirstAVX2,
+	pickFirst:  pickFirstAVX2,
 	sum:        sumAVX2,
 	sumSquares: sumSquaresAVX2,
 	sumExp:     sumExpAVX2,
@@ -59,6 +61,7 @@ var vecAVX2 = vectorSet{
 	addRows:    addRowsAVX2,
 	divide:     divideAVX2,
 	lower:      lowerAVX2,
+	words:      wordsAVX2,
 	uniform:    uniformAVX2,
 	normal:     normalAVX2,
 	sgd:        sgdAVX2,
@@ -114,6 +117,8 @@ var vecAVX512 = vectorSet{
 		whereLeftAVX512,
 		whereBothAVX512,
 	},
+	putFirst:   putFirstAVX512,
+	pickFirst:  pickFirstAVX512,
 	sum:        sumAVX512,
 	sumSquares: sumSquaresAVX512,
 	sumExp:     sumExpAVX512,
@@ -122,6 +127,7 @@ var vecAVX512 = vectorSet{
 	addRows:    addRowsAVX512,
 	divide:     divideAVX512,
 	lower:      lowerAVX512,
+	words:      wordsAVX512,
 	uniform:    uniformAVX512,
 	normal:     normalAVX512,
 	sgd:        sgdAVX512,
@@ -281,6 +287,12 @@ func whereLeftAVX2(out, cond, a, b *float32, n int)
 func whereBothAVX2(out, cond, a, b *float32, n int)
 
 //go:noescape
+func putFirstAVX2(out, x, m, d, left *float32, n int)
+
+//go:noescape
+func pickFirstAVX2(out, x, m, d, left *float32, n int)
+
+//go:noescape
 func sumAVX2(x *float32, n int) float64
 
 //go:noescape
@@ -305,10 +317,13 @@ func divideAVX2(out, x *float32, n int, by float32)
 func lowerAVX2(out, x *float32, n int, by, then float32)
 
 //go:noescape
-func uniformAVX2(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+func wordsAVX2(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
 
 //go:noescape
-func normalAVX2(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+func uniformAVX2(out *float32, blocks int)
+
+//go:noescape
+func normalAVX2(out *float32, blocks int)
 
 //go:noescape
 func sgdAVX2(p, grad *float32, n int, scale, decay, lr float32)
@@ -473,6 +488,12 @@ func whereLeftAVX512(out, cond, a, b *float32, n int)
 func whereBothAVX512(out, cond, a, b *float32, n int)
 
 //go:noescape
+func putFirstAVX512(out, x, m, d, left *float32, n int)
+
+//go:noescape
+func pickFirstAVX512(out, x, m, d, left *float32, n int)
+
+//go:noescape
 func sumAVX512(x *float32, n int) float64
 
 //go:noescape
@@ -497,10 +518,13 @@ func divideAVX512(out, x *float32, n int, by float32)
 func lowerAVX512(out, x *float32, n int, by, then float32)
 
 //go:noescape
-func uniformAVX512(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+func wordsAVX512(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
 
 //go:noescape
-func normalAVX512(out *float32, blocks int, counter0, counter1, counter2, counter3, key0, key1 uint32)
+func uniformAVX512(out *float32, blocks int)
+
+//go:noescape
+func normalAVX512(out *float32, blocks int)
 
 //go:noescape
 func sgdAVX512(p, grad *float32, n int, scale, decay, lr float32)

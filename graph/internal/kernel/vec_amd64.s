@@ -2821,6 +2821,124 @@ done:
 	VZEROUPPER
 	RET
 
+// func putFirstAVX2(out *float32, x *float32, m *float32, d *float32, left *float32, n int)
+// Requires: AVX
+TEXT ·putFirstAVX2(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ left+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ DI, R9
+	ANDQ $-8, R9
+	XORQ R8, R8
+	CMPQ R8, R9
+	JGE  tail
+
+loop:
+	VMOVUPS      (SI)(R8*4), Y0
+	VMOVUPS      (CX)(R8*4), Y1
+	VMOVUPS      (DX)(R8*4), Y2
+	VCMPPS       $0x00, Y2, Y1, Y1
+	VBROADCASTSS constants<>+128(SB), Y2
+	VBLENDVPS    Y1, Y0, Y2, Y1
+	VSUBPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (SI)(R8*4)
+	VCMPPS       $0x04, constants<>+128(SB), Y1, Y0
+	VMOVUPS      (AX)(R8*4), Y1
+	VMOVUPS      (BX)(R8*4), Y2
+	VBROADCASTSS constants<>+128(SB), Y3
+	VBLENDVPS    Y0, Y2, Y3, Y0
+	VADDPS       Y0, Y1, Y0
+	VMOVUPS      Y0, (AX)(R8*4)
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop
+
+tail:
+	SUBQ         R8, DI
+	JZ           done
+	LEAQ         laneMasks<>+0(SB), R9
+	NEGQ         DI
+	VMOVUPS      32(R9)(DI*4), Y0
+	VMASKMOVPS   (SI)(R8*4), Y0, Y1
+	VMASKMOVPS   (CX)(R8*4), Y0, Y2
+	VMASKMOVPS   (DX)(R8*4), Y0, Y3
+	VCMPPS       $0x00, Y3, Y2, Y2
+	VBROADCASTSS constants<>+128(SB), Y3
+	VBLENDVPS    Y2, Y1, Y3, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (SI)(R8*4)
+	VCMPPS       $0x04, constants<>+128(SB), Y2, Y1
+	VMASKMOVPS   (AX)(R8*4), Y0, Y2
+	VMASKMOVPS   (BX)(R8*4), Y0, Y3
+	VBROADCASTSS constants<>+128(SB), Y4
+	VBLENDVPS    Y1, Y3, Y4, Y1
+	VADDPS       Y1, Y2, Y1
+	VMASKMOVPS   Y1, Y0, (AX)(R8*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func pickFirstAVX2(out *float32, x *float32, m *float32, d *float32, left *float32, n int)
+// Requires: AVX
+TEXT ·pickFirstAVX2(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ left+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ DI, R9
+	ANDQ $-8, R9
+	XORQ R8, R8
+	CMPQ R8, R9
+	JGE  tail
+
+loop:
+	VMOVUPS      (SI)(R8*4), Y0
+	VMOVUPS      (CX)(R8*4), Y1
+	VMOVUPS      (DX)(R8*4), Y2
+	VCMPPS       $0x00, Y2, Y1, Y1
+	VBROADCASTSS constants<>+128(SB), Y2
+	VBLENDVPS    Y1, Y0, Y2, Y1
+	VSUBPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (SI)(R8*4)
+	VCMPPS       $0x04, constants<>+128(SB), Y1, Y0
+	VMOVUPS      (AX)(R8*4), Y1
+	VMOVUPS      (BX)(R8*4), Y2
+	VBLENDVPS    Y0, Y2, Y1, Y0
+	VMOVUPS      Y0, (AX)(R8*4)
+	ADDQ         $0x08, R8
+	CMPQ         R8, R9
+	JLT          loop
+
+tail:
+	SUBQ         R8, DI
+	JZ           done
+	LEAQ         laneMasks<>+0(SB), R9
+	NEGQ         DI
+	VMOVUPS      32(R9)(DI*4), Y0
+	VMASKMOVPS   (SI)(R8*4), Y0, Y1
+	VMASKMOVPS   (CX)(R8*4), Y0, Y2
+	VMASKMOVPS   (DX)(R8*4), Y0, Y3
+	VCMPPS       $0x00, Y3, Y2, Y2
+	VBROADCASTSS constants<>+128(SB), Y3
+	VBLENDVPS    Y2, Y1, Y3, Y2
+	VSUBPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (SI)(R8*4)
+	VCMPPS       $0x04, constants<>+128(SB), Y2, Y1
+	VMASKMOVPS   (AX)(R8*4), Y0, Y2
+	VMASKMOVPS   (BX)(R8*4), Y0, Y3
+	VBLENDVPS    Y1, Y3, Y2, Y1
+	VMASKMOVPS   Y1, Y0, (AX)(R8*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func sumAVX2(x *float32, n int) float64
 // Requires: AVX, AVX2, SSE2
 TEXT ·sumAVX2(SB), NOSPLIT, $0-24
@@ -4488,668 +4606,418 @@ DATA lanesAVX2<>+24(SB)/4, $0x00000005
 DATA lanesAVX2<>+28(SB)/4, $0x00000007
 GLOBL lanesAVX2<>(SB), RODATA|NOPTR, $32
 
-// func uniformAVX2(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
+// func wordsAVX2(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
 // Requires: AVX, AVX2
-TEXT ·uniformAVX2(SB), NOSPLIT, $0-40
+TEXT ·wordsAVX2(SB), NOSPLIT, $80-40
 	MOVQ         out+0(FP), AX
 	MOVQ         blocks+8(FP), CX
+	MOVL         key0+32(FP), DX
+	MOVL         key1+36(FP), BX
+	MOVL         DX, (SP)
+	MOVL         BX, 4(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 8(SP)
+	MOVL         BX, 12(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 16(SP)
+	MOVL         BX, 20(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 24(SP)
+	MOVL         BX, 28(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 32(SP)
+	MOVL         BX, 36(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 40(SP)
+	MOVL         BX, 44(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 48(SP)
+	MOVL         BX, 52(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 56(SP)
+	MOVL         BX, 60(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 64(SP)
+	MOVL         BX, 68(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 72(SP)
+	MOVL         BX, 76(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
 	VBROADCASTSS counter0+16(FP), Y0
 	VMOVUPS      lanesAVX2<>+0(SB), Y1
 	VPADDD       Y1, Y0, Y0
+	VBROADCASTSS constants<>+2304(SB), Y1
+	VBROADCASTSS constants<>+2336(SB), Y2
+	VBROADCASTSS counter1+20(FP), Y3
+	VBROADCASTSS counter2+24(FP), Y4
+	VBROADCASTSS counter3+28(FP), Y5
 
 loop:
-	VBROADCASTSS counter1+20(FP), Y1
-	VBROADCASTSS counter2+24(FP), Y2
-	VBROADCASTSS counter3+28(FP), Y3
-	VPSRLQ       $0x20, Y0, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPMULUDQ     constants<>+2304(SB), Y0, Y7
-	VPMULUDQ     constants<>+2336(SB), Y2, Y8
+	VPSRLQ       $0x20, Y0, Y6
+	VPMULUDQ     Y1, Y0, Y7
+	VPMULUDQ     Y2, Y4, Y8
 	VPSRLQ       $0x20, Y8, Y9
-	VPXOR        Y1, Y9, Y9
-	VPXOR        Y5, Y9, Y9
+	VPXOR        Y3, Y9, Y9
+	VBROADCASTSS (SP), Y10
+	VPXOR        Y10, Y9, Y9
 	VPSRLQ       $0x20, Y7, Y10
-	VPXOR        Y3, Y10, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2368(SB), Y5, Y5
-	VPADDD       constants<>+2400(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2432(SB), Y5, Y5
-	VPADDD       constants<>+2464(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y8, Y8
-	VPMULUDQ     constants<>+2336(SB), Y7, Y7
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
 	VPXOR        Y5, Y10, Y10
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y6, Y9, Y9
-	VPMULUDQ     constants<>+2304(SB), Y2, Y2
-	VPMULUDQ     constants<>+2336(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y11
-	VPXOR        Y3, Y11, Y3
-	VPXOR        Y5, Y3, Y3
-	VPSRLQ       $0x20, Y2, Y5
-	VPXOR        Y1, Y5, Y1
-	VPXOR        Y6, Y1, Y1
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2496(SB), Y5, Y5
-	VPADDD       constants<>+2528(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y10, Y10
-	VPMULUDQ     constants<>+2336(SB), Y9, Y9
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y5, Y7, Y7
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y6, Y8, Y8
-	VPMULUDQ     constants<>+2304(SB), Y3, Y3
-	VPMULUDQ     constants<>+2336(SB), Y1, Y1
-	VPSRLQ       $0x20, Y1, Y11
-	VPXOR        Y4, Y11, Y4
-	VPXOR        Y5, Y4, Y4
-	VPSRLQ       $0x20, Y3, Y5
-	VPXOR        Y2, Y5, Y2
-	VPXOR        Y6, Y2, Y2
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2560(SB), Y5, Y5
-	VPADDD       constants<>+2592(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y7, Y7
-	VPMULUDQ     constants<>+2336(SB), Y8, Y8
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y5, Y9, Y9
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2624(SB), Y5, Y5
-	VPADDD       constants<>+2656(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2688(SB), Y5, Y5
-	VPADDD       constants<>+2720(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y8, Y8
-	VPMULUDQ     constants<>+2336(SB), Y7, Y7
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y5, Y10, Y10
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y6, Y9, Y9
-	VPMULUDQ     constants<>+2304(SB), Y2, Y2
-	VPMULUDQ     constants<>+2336(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y11
-	VPXOR        Y3, Y11, Y3
-	VPXOR        Y5, Y3, Y3
-	VPSRLQ       $0x20, Y2, Y5
-	VPXOR        Y1, Y5, Y1
-	VPXOR        Y6, Y1, Y1
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2752(SB), Y5, Y5
-	VPADDD       constants<>+2784(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y10, Y10
-	VPMULUDQ     constants<>+2336(SB), Y9, Y9
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y5, Y7, Y7
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y6, Y8, Y8
-	VPMULUDQ     constants<>+2304(SB), Y3, Y3
-	VPMULUDQ     constants<>+2336(SB), Y1, Y1
-	VPSRLQ       $0x20, Y1, Y11
-	VPXOR        Y4, Y11, Y4
-	VPXOR        Y5, Y4, Y4
-	VPSRLQ       $0x20, Y3, Y5
-	VPXOR        Y2, Y5, Y2
-	VPXOR        Y6, Y2, Y2
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2816(SB), Y5, Y5
-	VPADDD       constants<>+2848(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y7, Y7
-	VPMULUDQ     constants<>+2336(SB), Y8, Y8
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y5, Y9, Y9
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2880(SB), Y5, Y5
-	VPADDD       constants<>+2912(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VPSLLQ       $0x20, Y2, Y2
-	VPBLENDD     $0xaa, Y2, Y8, Y2
-	VPSLLQ       $0x20, Y3, Y3
-	VPBLENDD     $0xaa, Y3, Y10, Y3
-	VPSLLQ       $0x20, Y4, Y4
-	VPBLENDD     $0xaa, Y4, Y7, Y4
-	VPSLLQ       $0x20, Y1, Y1
-	VPBLENDD     $0xaa, Y1, Y9, Y1
-	VPXOR        constants<>+32(SB), Y2, Y2
-	VCVTDQ2PD    X2, Y5
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTDQ2PD    X2, Y2
-	VADDPD       constants<>+2944(SB), Y5, Y5
-	VADDPD       constants<>+2944(SB), Y2, Y2
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y2, X2
-	VCVTPD2PSY   Y5, X6
-	VINSERTF128  $0x01, X2, Y6, Y2
-	VMULPS       constants<>+2976(SB), Y2, Y2
-	VMINPS       constants<>+3008(SB), Y2, Y2
-	VPXOR        constants<>+32(SB), Y3, Y3
-	VCVTDQ2PD    X3, Y5
-	VEXTRACTF128 $0x01, Y3, X3
-	VCVTDQ2PD    X3, Y3
-	VADDPD       constants<>+2944(SB), Y5, Y5
-	VADDPD       constants<>+2944(SB), Y3, Y3
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y3, X3
-	VCVTPD2PSY   Y5, X6
-	VINSERTF128  $0x01, X3, Y6, Y3
-	VMULPS       constants<>+2976(SB), Y3, Y3
-	VMINPS       constants<>+3008(SB), Y3, Y3
-	VPXOR        constants<>+32(SB), Y4, Y4
-	VCVTDQ2PD    X4, Y5
-	VEXTRACTF128 $0x01, Y4, X4
-	VCVTDQ2PD    X4, Y4
-	VADDPD       constants<>+2944(SB), Y5, Y5
-	VADDPD       constants<>+2944(SB), Y4, Y4
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y4, X4
-	VCVTPD2PSY   Y5, X6
-	VINSERTF128  $0x01, X4, Y6, Y4
-	VMULPS       constants<>+2976(SB), Y4, Y4
-	VMINPS       constants<>+3008(SB), Y4, Y4
-	VPXOR        constants<>+32(SB), Y1, Y1
-	VCVTDQ2PD    X1, Y5
-	VEXTRACTF128 $0x01, Y1, X1
-	VCVTDQ2PD    X1, Y1
-	VADDPD       constants<>+2944(SB), Y5, Y5
-	VADDPD       constants<>+2944(SB), Y1, Y1
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y1, X1
-	VCVTPD2PSY   Y5, X6
-	VINSERTF128  $0x01, X1, Y6, Y1
-	VMULPS       constants<>+2976(SB), Y1, Y1
-	VMINPS       constants<>+3008(SB), Y1, Y1
-	VUNPCKLPS    Y3, Y2, Y5
-	VUNPCKLPS    Y1, Y4, Y6
-	VUNPCKHPS    Y3, Y2, Y2
-	VUNPCKHPS    Y1, Y4, Y1
-	VUNPCKLPD    Y6, Y5, Y3
-	VUNPCKHPD    Y6, Y5, Y4
-	VUNPCKLPD    Y1, Y2, Y5
-	VUNPCKHPD    Y1, Y2, Y1
-	VMOVUPS      Y3, (AX)
-	VMOVUPS      Y4, 32(AX)
-	VMOVUPS      Y5, 64(AX)
-	VMOVUPS      Y1, 96(AX)
-	VPADDD       constants<>+3040(SB), Y0, Y0
+	VBROADCASTSS 4(SP), Y11
+	VPXOR        Y11, Y10, Y10
+	VPMULUDQ     Y1, Y6, Y6
+	VPMULUDQ     Y2, Y4, Y11
+	VPSRLQ       $0x20, Y11, Y12
+	VPXOR        Y3, Y12, Y12
+	VBROADCASTSS (SP), Y13
+	VPXOR        Y13, Y12, Y12
+	VPSRLQ       $0x20, Y6, Y13
+	VPXOR        Y5, Y13, Y13
+	VBROADCASTSS 4(SP), Y14
+	VPXOR        Y14, Y13, Y13
+	VPMULUDQ     Y1, Y9, Y9
+	VPMULUDQ     Y2, Y10, Y10
+	VPSRLQ       $0x20, Y10, Y14
+	VPXOR        Y8, Y14, Y8
+	VBROADCASTSS 8(SP), Y14
+	VPXOR        Y14, Y8, Y8
+	VPSRLQ       $0x20, Y9, Y14
+	VPXOR        Y7, Y14, Y7
+	VBROADCASTSS 12(SP), Y14
+	VPXOR        Y14, Y7, Y7
+	VPMULUDQ     Y1, Y12, Y12
+	VPMULUDQ     Y2, Y13, Y13
+	VPSRLQ       $0x20, Y13, Y14
+	VPXOR        Y11, Y14, Y11
+	VBROADCASTSS 8(SP), Y14
+	VPXOR        Y14, Y11, Y11
+	VPSRLQ       $0x20, Y12, Y14
+	VPXOR        Y6, Y14, Y6
+	VBROADCASTSS 12(SP), Y14
+	VPXOR        Y14, Y6, Y6
+	VPMULUDQ     Y1, Y8, Y8
+	VPMULUDQ     Y2, Y7, Y7
+	VPSRLQ       $0x20, Y7, Y14
+	VPXOR        Y10, Y14, Y10
+	VBROADCASTSS 16(SP), Y14
+	VPXOR        Y14, Y10, Y10
+	VPSRLQ       $0x20, Y8, Y14
+	VPXOR        Y9, Y14, Y9
+	VBROADCASTSS 20(SP), Y14
+	VPXOR        Y14, Y9, Y9
+	VPMULUDQ     Y1, Y11, Y11
+	VPMULUDQ     Y2, Y6, Y6
+	VPSRLQ       $0x20, Y6, Y14
+	VPXOR        Y13, Y14, Y13
+	VBROADCASTSS 16(SP), Y14
+	VPXOR        Y14, Y13, Y13
+	VPSRLQ       $0x20, Y11, Y14
+	VPXOR        Y12, Y14, Y12
+	VBROADCASTSS 20(SP), Y14
+	VPXOR        Y14, Y12, Y12
+	VPMULUDQ     Y1, Y10, Y10
+	VPMULUDQ     Y2, Y9, Y9
+	VPSRLQ       $0x20, Y9, Y14
+	VPXOR        Y7, Y14, Y7
+	VBROADCASTSS 24(SP), Y14
+	VPXOR        Y14, Y7, Y7
+	VPSRLQ       $0x20, Y10, Y14
+	VPXOR        Y8, Y14, Y8
+	VBROADCASTSS 28(SP), Y14
+	VPXOR        Y14, Y8, Y8
+	VPMULUDQ     Y1, Y13, Y13
+	VPMULUDQ     Y2, Y12, Y12
+	VPSRLQ       $0x20, Y12, Y14
+	VPXOR        Y6, Y14, Y6
+	VBROADCASTSS 24(SP), Y14
+	VPXOR        Y14, Y6, Y6
+	VPSRLQ       $0x20, Y13, Y14
+	VPXOR        Y11, Y14, Y11
+	VBROADCASTSS 28(SP), Y14
+	VPXOR        Y14, Y11, Y11
+	VPMULUDQ     Y1, Y7, Y7
+	VPMULUDQ     Y2, Y8, Y8
+	VPSRLQ       $0x20, Y8, Y14
+	VPXOR        Y9, Y14, Y9
+	VBROADCASTSS 32(SP), Y14
+	VPXOR        Y14, Y9, Y9
+	VPSRLQ       $0x20, Y7, Y14
+	VPXOR        Y10, Y14, Y10
+	VBROADCASTSS 36(SP), Y14
+	VPXOR        Y14, Y10, Y10
+	VPMULUDQ     Y1, Y6, Y6
+	VPMULUDQ     Y2, Y11, Y11
+	VPSRLQ       $0x20, Y11, Y14
+	VPXOR        Y12, Y14, Y12
+	VBROADCASTSS 32(SP), Y14
+	VPXOR        Y14, Y12, Y12
+	VPSRLQ       $0x20, Y6, Y14
+	VPXOR        Y13, Y14, Y13
+	VBROADCASTSS 36(SP), Y14
+	VPXOR        Y14, Y13, Y13
+	VPMULUDQ     Y1, Y9, Y9
+	VPMULUDQ     Y2, Y10, Y10
+	VPSRLQ       $0x20, Y10, Y14
+	VPXOR        Y8, Y14, Y8
+	VBROADCASTSS 40(SP), Y14
+	VPXOR        Y14, Y8, Y8
+	VPSRLQ       $0x20, Y9, Y14
+	VPXOR        Y7, Y14, Y7
+	VBROADCASTSS 44(SP), Y14
+	VPXOR        Y14, Y7, Y7
+	VPMULUDQ     Y1, Y12, Y12
+	VPMULUDQ     Y2, Y13, Y13
+	VPSRLQ       $0x20, Y13, Y14
+	VPXOR        Y11, Y14, Y11
+	VBROADCASTSS 40(SP), Y14
+	VPXOR        Y14, Y11, Y11
+	VPSRLQ       $0x20, Y12, Y14
+	VPXOR        Y6, Y14, Y6
+	VBROADCASTSS 44(SP), Y14
+	VPXOR        Y14, Y6, Y6
+	VPMULUDQ     Y1, Y8, Y8
+	VPMULUDQ     Y2, Y7, Y7
+	VPSRLQ       $0x20, Y7, Y14
+	VPXOR        Y10, Y14, Y10
+	VBROADCASTSS 48(SP), Y14
+	VPXOR        Y14, Y10, Y10
+	VPSRLQ       $0x20, Y8, Y14
+	VPXOR        Y9, Y14, Y9
+	VBROADCASTSS 52(SP), Y14
+	VPXOR        Y14, Y9, Y9
+	VPMULUDQ     Y1, Y11, Y11
+	VPMULUDQ     Y2, Y6, Y6
+	VPSRLQ       $0x20, Y6, Y14
+	VPXOR        Y13, Y14, Y13
+	VBROADCASTSS 48(SP), Y14
+	VPXOR        Y14, Y13, Y13
+	VPSRLQ       $0x20, Y11, Y14
+	VPXOR        Y12, Y14, Y12
+	VBROADCASTSS 52(SP), Y14
+	VPXOR        Y14, Y12, Y12
+	VPMULUDQ     Y1, Y10, Y10
+	VPMULUDQ     Y2, Y9, Y9
+	VPSRLQ       $0x20, Y9, Y14
+	VPXOR        Y7, Y14, Y7
+	VBROADCASTSS 56(SP), Y14
+	VPXOR        Y14, Y7, Y7
+	VPSRLQ       $0x20, Y10, Y14
+	VPXOR        Y8, Y14, Y8
+	VBROADCASTSS 60(SP), Y14
+	VPXOR        Y14, Y8, Y8
+	VPMULUDQ     Y1, Y13, Y13
+	VPMULUDQ     Y2, Y12, Y12
+	VPSRLQ       $0x20, Y12, Y14
+	VPXOR        Y6, Y14, Y6
+	VBROADCASTSS 56(SP), Y14
+	VPXOR        Y14, Y6, Y6
+	VPSRLQ       $0x20, Y13, Y14
+	VPXOR        Y11, Y14, Y11
+	VBROADCASTSS 60(SP), Y14
+	VPXOR        Y14, Y11, Y11
+	VPMULUDQ     Y1, Y7, Y7
+	VPMULUDQ     Y2, Y8, Y8
+	VPSRLQ       $0x20, Y8, Y14
+	VPXOR        Y9, Y14, Y9
+	VBROADCASTSS 64(SP), Y14
+	VPXOR        Y14, Y9, Y9
+	VPSRLQ       $0x20, Y7, Y14
+	VPXOR        Y10, Y14, Y10
+	VBROADCASTSS 68(SP), Y14
+	VPXOR        Y14, Y10, Y10
+	VPMULUDQ     Y1, Y6, Y6
+	VPMULUDQ     Y2, Y11, Y11
+	VPSRLQ       $0x20, Y11, Y14
+	VPXOR        Y12, Y14, Y12
+	VBROADCASTSS 64(SP), Y14
+	VPXOR        Y14, Y12, Y12
+	VPSRLQ       $0x20, Y6, Y14
+	VPXOR        Y13, Y14, Y13
+	VBROADCASTSS 68(SP), Y14
+	VPXOR        Y14, Y13, Y13
+	VPMULUDQ     Y1, Y9, Y9
+	VPMULUDQ     Y2, Y10, Y10
+	VPSRLQ       $0x20, Y10, Y14
+	VPXOR        Y8, Y14, Y8
+	VBROADCASTSS 72(SP), Y14
+	VPXOR        Y14, Y8, Y8
+	VPSRLQ       $0x20, Y9, Y14
+	VPXOR        Y7, Y14, Y7
+	VBROADCASTSS 76(SP), Y14
+	VPXOR        Y14, Y7, Y7
+	VPMULUDQ     Y1, Y12, Y12
+	VPMULUDQ     Y2, Y13, Y13
+	VPSRLQ       $0x20, Y13, Y14
+	VPXOR        Y11, Y14, Y11
+	VBROADCASTSS 72(SP), Y14
+	VPXOR        Y14, Y11, Y11
+	VPSRLQ       $0x20, Y12, Y14
+	VPXOR        Y6, Y14, Y6
+	VBROADCASTSS 76(SP), Y14
+	VPXOR        Y14, Y6, Y6
+	VPSLLQ       $0x20, Y11, Y11
+	VPBLENDD     $0xaa, Y11, Y8, Y8
+	VMOVUPS      Y8, (AX)
+	VPSLLQ       $0x20, Y13, Y8
+	VPBLENDD     $0xaa, Y8, Y10, Y8
+	VMOVUPS      Y8, 32(AX)
+	VPSLLQ       $0x20, Y6, Y6
+	VPBLENDD     $0xaa, Y6, Y7, Y6
+	VMOVUPS      Y6, 64(AX)
+	VPSLLQ       $0x20, Y12, Y6
+	VPBLENDD     $0xaa, Y6, Y9, Y6
+	VMOVUPS      Y6, 96(AX)
+	VPADDD       constants<>+2368(SB), Y0, Y0
 	ADDQ         $+128, AX
 	DECQ         CX
 	JNZ          loop
 	VZEROUPPER
 	RET
 
-// func normalAVX2(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
-// Requires: AVX, AVX2
-TEXT ·normalAVX2(SB), NOSPLIT, $0-40
-	MOVQ         out+0(FP), AX
-	MOVQ         blocks+8(FP), CX
-	VBROADCASTSS counter0+16(FP), Y0
-	VMOVUPS      lanesAVX2<>+0(SB), Y1
-	VPADDD       Y1, Y0, Y0
+// func uniformAVX2(out *float32, blocks int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·uniformAVX2(SB), NOSPLIT, $0-16
+	MOVQ out+0(FP), AX
+	MOVQ blocks+8(FP), CX
 
 loop:
-	VBROADCASTSS counter1+20(FP), Y1
-	VBROADCASTSS counter2+24(FP), Y2
-	VBROADCASTSS counter3+28(FP), Y3
-	VPSRLQ       $0x20, Y0, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPMULUDQ     constants<>+2304(SB), Y0, Y7
-	VPMULUDQ     constants<>+2336(SB), Y2, Y8
-	VPSRLQ       $0x20, Y8, Y9
-	VPXOR        Y1, Y9, Y9
-	VPXOR        Y5, Y9, Y9
-	VPSRLQ       $0x20, Y7, Y10
-	VPXOR        Y3, Y10, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2368(SB), Y5, Y5
-	VPADDD       constants<>+2400(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2432(SB), Y5, Y5
-	VPADDD       constants<>+2464(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y8, Y8
-	VPMULUDQ     constants<>+2336(SB), Y7, Y7
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y5, Y10, Y10
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y6, Y9, Y9
-	VPMULUDQ     constants<>+2304(SB), Y2, Y2
-	VPMULUDQ     constants<>+2336(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y11
-	VPXOR        Y3, Y11, Y3
-	VPXOR        Y5, Y3, Y3
-	VPSRLQ       $0x20, Y2, Y5
-	VPXOR        Y1, Y5, Y1
-	VPXOR        Y6, Y1, Y1
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2496(SB), Y5, Y5
-	VPADDD       constants<>+2528(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y10, Y10
-	VPMULUDQ     constants<>+2336(SB), Y9, Y9
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y5, Y7, Y7
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y6, Y8, Y8
-	VPMULUDQ     constants<>+2304(SB), Y3, Y3
-	VPMULUDQ     constants<>+2336(SB), Y1, Y1
-	VPSRLQ       $0x20, Y1, Y11
-	VPXOR        Y4, Y11, Y4
-	VPXOR        Y5, Y4, Y4
-	VPSRLQ       $0x20, Y3, Y5
-	VPXOR        Y2, Y5, Y2
-	VPXOR        Y6, Y2, Y2
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2560(SB), Y5, Y5
-	VPADDD       constants<>+2592(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y7, Y7
-	VPMULUDQ     constants<>+2336(SB), Y8, Y8
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y5, Y9, Y9
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2624(SB), Y5, Y5
-	VPADDD       constants<>+2656(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2688(SB), Y5, Y5
-	VPADDD       constants<>+2720(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y8, Y8
-	VPMULUDQ     constants<>+2336(SB), Y7, Y7
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y5, Y10, Y10
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y6, Y9, Y9
-	VPMULUDQ     constants<>+2304(SB), Y2, Y2
-	VPMULUDQ     constants<>+2336(SB), Y4, Y4
-	VPSRLQ       $0x20, Y4, Y11
-	VPXOR        Y3, Y11, Y3
-	VPXOR        Y5, Y3, Y3
-	VPSRLQ       $0x20, Y2, Y5
-	VPXOR        Y1, Y5, Y1
-	VPXOR        Y6, Y1, Y1
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2752(SB), Y5, Y5
-	VPADDD       constants<>+2784(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y10, Y10
-	VPMULUDQ     constants<>+2336(SB), Y9, Y9
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y5, Y7, Y7
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y6, Y8, Y8
-	VPMULUDQ     constants<>+2304(SB), Y3, Y3
-	VPMULUDQ     constants<>+2336(SB), Y1, Y1
-	VPSRLQ       $0x20, Y1, Y11
-	VPXOR        Y4, Y11, Y4
-	VPXOR        Y5, Y4, Y4
-	VPSRLQ       $0x20, Y3, Y5
-	VPXOR        Y2, Y5, Y2
-	VPXOR        Y6, Y2, Y2
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2816(SB), Y5, Y5
-	VPADDD       constants<>+2848(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y7, Y7
-	VPMULUDQ     constants<>+2336(SB), Y8, Y8
-	VPSRLQ       $0x20, Y8, Y11
-	VPXOR        Y9, Y11, Y9
-	VPXOR        Y5, Y9, Y9
-	VPSRLQ       $0x20, Y7, Y11
-	VPXOR        Y10, Y11, Y10
-	VPXOR        Y6, Y10, Y10
-	VPMULUDQ     constants<>+2304(SB), Y4, Y4
-	VPMULUDQ     constants<>+2336(SB), Y2, Y2
-	VPSRLQ       $0x20, Y2, Y11
-	VPXOR        Y1, Y11, Y1
-	VPXOR        Y5, Y1, Y1
-	VPSRLQ       $0x20, Y4, Y5
-	VPXOR        Y3, Y5, Y3
-	VPXOR        Y6, Y3, Y3
-	VBROADCASTSS key0+32(FP), Y5
-	VBROADCASTSS key1+36(FP), Y6
-	VPADDD       constants<>+2880(SB), Y5, Y5
-	VPADDD       constants<>+2912(SB), Y6, Y6
-	VPMULUDQ     constants<>+2304(SB), Y9, Y9
-	VPMULUDQ     constants<>+2336(SB), Y10, Y10
-	VPSRLQ       $0x20, Y10, Y11
-	VPXOR        Y8, Y11, Y8
-	VPXOR        Y5, Y8, Y8
-	VPSRLQ       $0x20, Y9, Y11
-	VPXOR        Y7, Y11, Y7
-	VPXOR        Y6, Y7, Y7
-	VPMULUDQ     constants<>+2304(SB), Y1, Y1
-	VPMULUDQ     constants<>+2336(SB), Y3, Y3
-	VPSRLQ       $0x20, Y3, Y11
-	VPXOR        Y2, Y11, Y2
-	VPXOR        Y5, Y2, Y2
-	VPSRLQ       $0x20, Y1, Y5
-	VPXOR        Y4, Y5, Y4
-	VPXOR        Y6, Y4, Y4
-	VPSLLQ       $0x20, Y2, Y2
-	VPBLENDD     $0xaa, Y2, Y8, Y2
-	VPSLLQ       $0x20, Y3, Y3
-	VPBLENDD     $0xaa, Y3, Y10, Y3
-	VPSLLQ       $0x20, Y4, Y4
-	VPBLENDD     $0xaa, Y4, Y7, Y4
-	VPSLLQ       $0x20, Y1, Y1
-	VPBLENDD     $0xaa, Y1, Y9, Y1
-	VPXOR        constants<>+32(SB), Y2, Y2
-	VCVTDQ2PD    X2, Y5
-	VEXTRACTF128 $0x01, Y2, X2
-	VCVTDQ2PD    X2, Y2
-	VADDPD       constants<>+2944(SB), Y5, Y5
-	VADDPD       constants<>+2944(SB), Y2, Y2
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y2, X7
-	VCVTPD2PSY   Y5, X6
-	VINSERTF128  $0x01, X7, Y6, Y6
-	VMULPS       constants<>+2976(SB), Y6, Y6
-	VBROADCASTSD constants<>+3072(SB), Y7
-	VADDPD       Y5, Y7, Y5
-	VADDPD       Y2, Y7, Y2
-	VPXOR        Y7, Y7, Y7
-	VCVTPD2PSY   Y2, X2
-	VCVTPD2PSY   Y5, X7
-	VINSERTF128  $0x01, X2, Y7, Y2
-	VMULPS       constants<>+2976(SB), Y2, Y2
-	VPSUBD       constants<>+0(SB), Y6, Y5
-	VPSRAD       $0x17, Y5, Y5
-	VPSLLD       $0x17, Y5, Y7
-	VPSUBD       Y7, Y6, Y7
-	VSUBPS       constants<>+96(SB), Y7, Y7
-	VCMPPS       $0x1d, constants<>+0(SB), Y6, Y6
-	VBLENDVPS    Y6, Y2, Y7, Y2
-	VBROADCASTSS constants<>+640(SB), Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+672(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+704(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+736(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+768(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+800(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+832(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+864(SB), Y6, Y6
-	VMULPS       Y2, Y6, Y6
-	VADDPS       constants<>+896(SB), Y6, Y6
-	VMULPS       Y2, Y2, Y7
-	VMULPS       Y7, Y6, Y6
-	VADDPS       Y2, Y6, Y2
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       constants<>+256(SB), Y5, Y5
-	VADDPS       Y2, Y5, Y2
-	VMULPS       constants<>+3104(SB), Y2, Y2
-	VSQRTPS      Y2, Y2
-	VPADDD       constants<>+3136(SB), Y3, Y5
-	VPSRLD       $0x1e, Y5, Y5
-	VPSLLD       $0x1e, Y5, Y6
-	VPSUBD       Y6, Y3, Y3
+	VMOVUPS      (AX), Y0
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      64(AX), Y2
+	VMOVUPS      96(AX), Y3
+	VPAND        constants<>+2400(SB), Y0, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS constants<>+2464(SB), Y5
+	VFMADD231PS  constants<>+2432(SB), Y4, Y5
+	VPSRLD       $0x10, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VMOVAPS      Y5, Y4
+	VFMADD231PS  constants<>+2496(SB), Y0, Y4
+	VMINPS       constants<>+2528(SB), Y4, Y0
+	VPAND        constants<>+2400(SB), Y1, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS constants<>+2464(SB), Y5
+	VFMADD231PS  constants<>+2432(SB), Y4, Y5
+	VPSRLD       $0x10, Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVAPS      Y5, Y4
+	VFMADD231PS  constants<>+2496(SB), Y1, Y4
+	VMINPS       constants<>+2528(SB), Y4, Y1
+	VPAND        constants<>+2400(SB), Y2, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS constants<>+2464(SB), Y5
+	VFMADD231PS  constants<>+2432(SB), Y4, Y5
+	VPSRLD       $0x10, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVAPS      Y5, Y4
+	VFMADD231PS  constants<>+2496(SB), Y2, Y4
+	VMINPS       constants<>+2528(SB), Y4, Y2
+	VPAND        constants<>+2400(SB), Y3, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS constants<>+2464(SB), Y5
+	VFMADD231PS  constants<>+2432(SB), Y4, Y5
+	VPSRLD       $0x10, Y3, Y3
 	VCVTDQ2PS    Y3, Y3
-	VADDPS       constants<>+448(SB), Y3, Y3
-	VMULPS       constants<>+3168(SB), Y3, Y3
-	VMULPS       Y3, Y3, Y6
-	VBROADCASTSS constants<>+2048(SB), Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       constants<>+2080(SB), Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       constants<>+2112(SB), Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VMULPS       Y3, Y7, Y7
-	VADDPS       Y3, Y7, Y3
-	VBROADCASTSS constants<>+2144(SB), Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       constants<>+2176(SB), Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       constants<>+2208(SB), Y7, Y7
-	VMULPS       Y6, Y7, Y7
-	VADDPS       constants<>+896(SB), Y7, Y7
-	VMULPS       Y6, Y7, Y6
-	VADDPS       constants<>+96(SB), Y6, Y6
-	VPSLLD       $0x1f, Y5, Y7
-	VBLENDVPS    Y7, Y3, Y6, Y8
-	VPADDD       constants<>+2272(SB), Y5, Y9
-	VPAND        constants<>+2240(SB), Y9, Y9
-	VPSLLD       $0x1e, Y9, Y9
-	VPXOR        Y9, Y8, Y8
-	VMULPS       Y8, Y2, Y8
-	VBLENDVPS    Y7, Y6, Y3, Y3
-	VPAND        constants<>+2240(SB), Y5, Y5
-	VPSLLD       $0x1e, Y5, Y5
-	VPXOR        Y5, Y3, Y3
-	VMULPS       Y3, Y2, Y2
-	VPXOR        constants<>+32(SB), Y4, Y3
-	VCVTDQ2PD    X3, Y4
-	VEXTRACTF128 $0x01, Y3, X3
-	VCVTDQ2PD    X3, Y3
-	VADDPD       constants<>+2944(SB), Y4, Y4
-	VADDPD       constants<>+2944(SB), Y3, Y3
-	VPXOR        Y5, Y5, Y5
-	VCVTPD2PSY   Y3, X6
-	VCVTPD2PSY   Y4, X5
-	VINSERTF128  $0x01, X6, Y5, Y5
-	VMULPS       constants<>+2976(SB), Y5, Y5
-	VBROADCASTSD constants<>+3072(SB), Y6
-	VADDPD       Y4, Y6, Y4
-	VADDPD       Y3, Y6, Y3
-	VPXOR        Y6, Y6, Y6
-	VCVTPD2PSY   Y3, X3
-	VCVTPD2PSY   Y4, X6
-	VINSERTF128  $0x01, X3, Y6, Y3
-	VMULPS       constants<>+2976(SB), Y3, Y3
-	VPSUBD       constants<>+0(SB), Y5, Y4
-	VPSRAD       $0x17, Y4, Y4
-	VPSLLD       $0x17, Y4, Y6
+	VMOVAPS      Y5, Y4
+	VFMADD231PS  constants<>+2496(SB), Y3, Y4
+	VMINPS       constants<>+2528(SB), Y4, Y3
+	VUNPCKLPS    Y1, Y0, Y4
+	VUNPCKLPS    Y3, Y2, Y5
+	VUNPCKHPS    Y1, Y0, Y0
+	VUNPCKHPS    Y3, Y2, Y1
+	VUNPCKLPD    Y5, Y4, Y2
+	VUNPCKHPD    Y5, Y4, Y3
+	VUNPCKLPD    Y1, Y0, Y4
+	VUNPCKHPD    Y1, Y0, Y0
+	VMOVUPS      Y2, (AX)
+	VMOVUPS      Y3, 32(AX)
+	VMOVUPS      Y4, 64(AX)
+	VMOVUPS      Y0, 96(AX)
+	ADDQ         $+128, AX
+	DECQ         CX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func normalAVX2(out *float32, blocks int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·normalAVX2(SB), NOSPLIT, $0-16
+	MOVQ out+0(FP), AX
+	MOVQ blocks+8(FP), CX
+
+loop:
+	VMOVUPS      (AX), Y0
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      64(AX), Y2
+	VMOVUPS      96(AX), Y3
+	VPXOR        constants<>+32(SB), Y0, Y4
+	VPCMPGTD     constants<>+2560(SB), Y4, Y4
+	VPXOR        Y4, Y0, Y0
+	VPAND        constants<>+2400(SB), Y0, Y5
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS constants<>+2464(SB), Y6
+	VFMADD231PS  constants<>+2432(SB), Y5, Y6
+	VPSRLD       $0x10, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VMOVAPS      Y6, Y5
+	VFMADD231PS  constants<>+2496(SB), Y0, Y5
+	VPSUBD       constants<>+0(SB), Y5, Y0
+	VPSRAD       $0x17, Y0, Y0
+	VPSLLD       $0x17, Y0, Y6
 	VPSUBD       Y6, Y5, Y6
 	VSUBPS       constants<>+96(SB), Y6, Y6
-	VCMPPS       $0x1d, constants<>+0(SB), Y5, Y5
-	VBLENDVPS    Y5, Y3, Y6, Y3
-	VBROADCASTSS constants<>+640(SB), Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+672(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+704(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+736(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+768(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+800(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+832(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+864(SB), Y5, Y5
-	VMULPS       Y3, Y5, Y5
-	VADDPS       constants<>+896(SB), Y5, Y5
-	VMULPS       Y3, Y3, Y6
-	VMULPS       Y6, Y5, Y5
-	VADDPS       Y3, Y5, Y3
+	VPXOR        constants<>+32(SB), Y5, Y5
+	VBLENDVPS    Y4, Y5, Y6, Y5
+	VBLENDVPS    Y4, constants<>+128(SB), Y0, Y0
+	VBROADCASTSS constants<>+640(SB), Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+672(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+704(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+736(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+768(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+800(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+832(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+864(SB), Y4, Y4
+	VMULPS       Y5, Y4, Y4
+	VADDPS       constants<>+896(SB), Y4, Y4
+	VMULPS       Y5, Y5, Y6
+	VMULPS       Y6, Y4, Y4
+	VADDPS       Y5, Y4, Y4
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       constants<>+256(SB), Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VMULPS       constants<>+2592(SB), Y0, Y0
+	VSQRTPS      Y0, Y0
+	VPADDD       constants<>+2624(SB), Y1, Y1
+	VPAND        constants<>+2656(SB), Y1, Y4
+	VPSUBD       constants<>+2624(SB), Y4, Y4
 	VCVTDQ2PS    Y4, Y4
-	VMULPS       constants<>+256(SB), Y4, Y4
-	VADDPS       Y3, Y4, Y3
-	VMULPS       constants<>+3104(SB), Y3, Y3
-	VSQRTPS      Y3, Y3
-	VPADDD       constants<>+3136(SB), Y1, Y4
-	VPSRLD       $0x1e, Y4, Y4
-	VPSLLD       $0x1e, Y4, Y5
-	VPSUBD       Y5, Y1, Y1
-	VCVTDQ2PS    Y1, Y1
-	VADDPS       constants<>+448(SB), Y1, Y1
-	VMULPS       constants<>+3168(SB), Y1, Y1
-	VMULPS       Y1, Y1, Y5
+	VADDPS       constants<>+448(SB), Y4, Y4
+	VMULPS       constants<>+2688(SB), Y4, Y4
+	VMULPS       Y4, Y4, Y5
 	VBROADCASTSS constants<>+2048(SB), Y6
 	VMULPS       Y5, Y6, Y6
 	VADDPS       constants<>+2080(SB), Y6, Y6
 	VMULPS       Y5, Y6, Y6
 	VADDPS       constants<>+2112(SB), Y6, Y6
 	VMULPS       Y5, Y6, Y6
-	VMULPS       Y1, Y6, Y6
-	VADDPS       Y1, Y6, Y1
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y4, Y6, Y4
 	VBROADCASTSS constants<>+2144(SB), Y6
 	VMULPS       Y5, Y6, Y6
 	VADDPS       constants<>+2176(SB), Y6, Y6
@@ -5159,31 +5027,106 @@ loop:
 	VADDPS       constants<>+896(SB), Y6, Y6
 	VMULPS       Y5, Y6, Y5
 	VADDPS       constants<>+96(SB), Y5, Y5
-	VPSLLD       $0x1f, Y4, Y6
-	VBLENDVPS    Y6, Y1, Y5, Y7
-	VPADDD       constants<>+2272(SB), Y4, Y9
-	VPAND        constants<>+2240(SB), Y9, Y9
-	VPSLLD       $0x1e, Y9, Y9
-	VPXOR        Y9, Y7, Y7
-	VMULPS       Y7, Y3, Y7
-	VBLENDVPS    Y6, Y5, Y1, Y1
-	VPAND        constants<>+2240(SB), Y4, Y4
-	VPSLLD       $0x1e, Y4, Y4
-	VPXOR        Y4, Y1, Y1
-	VMULPS       Y1, Y3, Y1
-	VUNPCKLPS    Y2, Y8, Y3
-	VUNPCKLPS    Y1, Y7, Y4
-	VUNPCKHPS    Y2, Y8, Y2
-	VUNPCKHPS    Y1, Y7, Y1
-	VUNPCKLPD    Y4, Y3, Y5
-	VUNPCKHPD    Y4, Y3, Y3
-	VUNPCKLPD    Y1, Y2, Y4
-	VUNPCKHPD    Y1, Y2, Y1
-	VMOVUPS      Y5, (AX)
-	VMOVUPS      Y3, 32(AX)
-	VMOVUPS      Y4, 64(AX)
-	VMOVUPS      Y1, 96(AX)
-	VPADDD       constants<>+3040(SB), Y0, Y0
+	VPSLLD       $0x01, Y1, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y7
+	VBLENDVPS    Y6, Y5, Y4, Y4
+	VPADDD       constants<>+1184(SB), Y1, Y5
+	VPAND        constants<>+32(SB), Y5, Y5
+	VPXOR        Y5, Y7, Y5
+	VMULPS       Y5, Y0, Y5
+	VPAND        constants<>+32(SB), Y1, Y1
+	VPXOR        Y1, Y4, Y1
+	VMULPS       Y1, Y0, Y0
+	VPXOR        constants<>+32(SB), Y2, Y1
+	VPCMPGTD     constants<>+2560(SB), Y1, Y1
+	VPXOR        Y1, Y2, Y2
+	VPAND        constants<>+2400(SB), Y2, Y4
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS constants<>+2464(SB), Y6
+	VFMADD231PS  constants<>+2432(SB), Y4, Y6
+	VPSRLD       $0x10, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  constants<>+2496(SB), Y2, Y4
+	VPSUBD       constants<>+0(SB), Y4, Y2
+	VPSRAD       $0x17, Y2, Y2
+	VPSLLD       $0x17, Y2, Y6
+	VPSUBD       Y6, Y4, Y6
+	VSUBPS       constants<>+96(SB), Y6, Y6
+	VPXOR        constants<>+32(SB), Y4, Y4
+	VBLENDVPS    Y1, Y4, Y6, Y4
+	VBLENDVPS    Y1, constants<>+128(SB), Y2, Y1
+	VBROADCASTSS constants<>+640(SB), Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+672(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+704(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+736(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+768(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+800(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+832(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+864(SB), Y2, Y2
+	VMULPS       Y4, Y2, Y2
+	VADDPS       constants<>+896(SB), Y2, Y2
+	VMULPS       Y4, Y4, Y6
+	VMULPS       Y6, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       constants<>+256(SB), Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VMULPS       constants<>+2592(SB), Y1, Y1
+	VSQRTPS      Y1, Y1
+	VPADDD       constants<>+2624(SB), Y3, Y2
+	VPAND        constants<>+2656(SB), Y2, Y3
+	VPSUBD       constants<>+2624(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VADDPS       constants<>+448(SB), Y3, Y3
+	VMULPS       constants<>+2688(SB), Y3, Y3
+	VMULPS       Y3, Y3, Y4
+	VBROADCASTSS constants<>+2048(SB), Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       constants<>+2080(SB), Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       constants<>+2112(SB), Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VMULPS       Y3, Y6, Y6
+	VADDPS       Y3, Y6, Y3
+	VBROADCASTSS constants<>+2144(SB), Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       constants<>+2176(SB), Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       constants<>+2208(SB), Y6, Y6
+	VMULPS       Y4, Y6, Y6
+	VADDPS       constants<>+896(SB), Y6, Y6
+	VMULPS       Y4, Y6, Y4
+	VADDPS       constants<>+96(SB), Y4, Y4
+	VPSLLD       $0x01, Y2, Y6
+	VBLENDVPS    Y6, Y3, Y4, Y7
+	VBLENDVPS    Y6, Y4, Y3, Y3
+	VPADDD       constants<>+1184(SB), Y2, Y4
+	VPAND        constants<>+32(SB), Y4, Y4
+	VPXOR        Y4, Y7, Y4
+	VMULPS       Y4, Y1, Y4
+	VPAND        constants<>+32(SB), Y2, Y2
+	VPXOR        Y2, Y3, Y2
+	VMULPS       Y2, Y1, Y1
+	VUNPCKLPS    Y0, Y5, Y2
+	VUNPCKLPS    Y1, Y4, Y3
+	VUNPCKHPS    Y0, Y5, Y0
+	VUNPCKHPS    Y1, Y4, Y1
+	VUNPCKLPD    Y3, Y2, Y4
+	VUNPCKHPD    Y3, Y2, Y2
+	VUNPCKLPD    Y1, Y0, Y3
+	VUNPCKHPD    Y1, Y0, Y0
+	VMOVUPS      Y4, (AX)
+	VMOVUPS      Y2, 32(AX)
+	VMOVUPS      Y3, 64(AX)
+	VMOVUPS      Y0, 96(AX)
 	ADDQ         $+128, AX
 	DECQ         CX
 	JNZ          loop
@@ -8294,6 +8237,126 @@ done:
 	VZEROUPPER
 	RET
 
+// func putFirstAVX512(out *float32, x *float32, m *float32, d *float32, left *float32, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·putFirstAVX512(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ left+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ DI, R9
+	ANDQ $-16, R9
+	XORQ R8, R8
+	CMPQ R8, R9
+	JGE  tail
+
+loop:
+	VMOVUPS      (SI)(R8*4), Z0
+	VMOVUPS      (CX)(R8*4), Z1
+	VMOVUPS      (DX)(R8*4), Z2
+	VCMPPS       $0x00, Z2, Z1, K1
+	VBROADCASTSS constants<>+128(SB), Z1
+	VBLENDMPS    Z0, Z1, K1, Z1
+	VSUBPS       Z1, Z0, Z0
+	VMOVUPS      Z0, (SI)(R8*4)
+	VCMPPS.BCST  $0x04, constants<>+128(SB), Z1, K1
+	VMOVUPS      (AX)(R8*4), Z0
+	VMOVUPS      (BX)(R8*4), Z1
+	VBROADCASTSS constants<>+128(SB), Z2
+	VBLENDMPS    Z1, Z2, K1, Z1
+	VADDPS       Z1, Z0, Z0
+	VMOVUPS      Z0, (AX)(R8*4)
+	ADDQ         $0x10, R8
+	CMPQ         R8, R9
+	JLT          loop
+
+tail:
+	SUBQ         R8, DI
+	JZ           done
+	MOVQ         $0x00000001, R9
+	SHLXQ        DI, R9, R9
+	DECQ         R9
+	KMOVW        R9, K1
+	VMOVUPS.Z    (SI)(R8*4), K1, Z0
+	VMOVUPS.Z    (CX)(R8*4), K1, Z1
+	VMOVUPS.Z    (DX)(R8*4), K1, Z2
+	VCMPPS       $0x00, Z2, Z1, K2
+	VBROADCASTSS constants<>+128(SB), Z1
+	VBLENDMPS    Z0, Z1, K2, Z1
+	VSUBPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (SI)(R8*4)
+	VCMPPS.BCST  $0x04, constants<>+128(SB), Z1, K2
+	VMOVUPS.Z    (AX)(R8*4), K1, Z0
+	VMOVUPS.Z    (BX)(R8*4), K1, Z1
+	VBROADCASTSS constants<>+128(SB), Z2
+	VBLENDMPS    Z1, Z2, K2, Z1
+	VADDPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (AX)(R8*4)
+
+done:
+	VZEROUPPER
+	RET
+
+// func pickFirstAVX512(out *float32, x *float32, m *float32, d *float32, left *float32, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·pickFirstAVX512(SB), NOSPLIT, $0-48
+	MOVQ out+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ m+16(FP), DX
+	MOVQ d+24(FP), BX
+	MOVQ left+32(FP), SI
+	MOVQ n+40(FP), DI
+	MOVQ DI, R9
+	ANDQ $-16, R9
+	XORQ R8, R8
+	CMPQ R8, R9
+	JGE  tail
+
+loop:
+	VMOVUPS      (SI)(R8*4), Z0
+	VMOVUPS      (CX)(R8*4), Z1
+	VMOVUPS      (DX)(R8*4), Z2
+	VCMPPS       $0x00, Z2, Z1, K1
+	VBROADCASTSS constants<>+128(SB), Z1
+	VBLENDMPS    Z0, Z1, K1, Z1
+	VSUBPS       Z1, Z0, Z0
+	VMOVUPS      Z0, (SI)(R8*4)
+	VCMPPS.BCST  $0x04, constants<>+128(SB), Z1, K1
+	VMOVUPS      (AX)(R8*4), Z0
+	VMOVUPS      (BX)(R8*4), Z1
+	VBLENDMPS    Z1, Z0, K1, Z0
+	VMOVUPS      Z0, (AX)(R8*4)
+	ADDQ         $0x10, R8
+	CMPQ         R8, R9
+	JLT          loop
+
+tail:
+	SUBQ         R8, DI
+	JZ           done
+	MOVQ         $0x00000001, R9
+	SHLXQ        DI, R9, R9
+	DECQ         R9
+	KMOVW        R9, K1
+	VMOVUPS.Z    (SI)(R8*4), K1, Z0
+	VMOVUPS.Z    (CX)(R8*4), K1, Z1
+	VMOVUPS.Z    (DX)(R8*4), K1, Z2
+	VCMPPS       $0x00, Z2, Z1, K2
+	VBROADCASTSS constants<>+128(SB), Z1
+	VBLENDMPS    Z0, Z1, K2, Z1
+	VSUBPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (SI)(R8*4)
+	VCMPPS.BCST  $0x04, constants<>+128(SB), Z1, K2
+	VMOVUPS.Z    (AX)(R8*4), K1, Z0
+	VMOVUPS.Z    (BX)(R8*4), K1, Z1
+	VBLENDMPS    Z1, Z0, K2, Z0
+	VMOVUPS      Z0, K1, (AX)(R8*4)
+
+done:
+	VZEROUPPER
+	RET
+
 // func sumAVX512(x *float32, n int) float64
 // Requires: AVX, AVX512F, BMI2, SSE2
 TEXT ·sumAVX512(SB), NOSPLIT, $0-24
@@ -9198,597 +9261,448 @@ DATA lanesAVX512<>+56(SB)/4, $0x0000000b
 DATA lanesAVX512<>+60(SB)/4, $0x0000000f
 GLOBL lanesAVX512<>(SB), RODATA|NOPTR, $64
 
-// func uniformAVX512(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
+// func wordsAVX512(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
 // Requires: AVX, AVX512F
-TEXT ·uniformAVX512(SB), NOSPLIT, $0-40
+TEXT ·wordsAVX512(SB), NOSPLIT, $80-40
 	MOVQ         out+0(FP), AX
 	MOVQ         blocks+8(FP), CX
+	MOVL         key0+32(FP), DX
+	MOVL         key1+36(FP), BX
+	MOVL         DX, (SP)
+	MOVL         BX, 4(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 8(SP)
+	MOVL         BX, 12(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 16(SP)
+	MOVL         BX, 20(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 24(SP)
+	MOVL         BX, 28(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 32(SP)
+	MOVL         BX, 36(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 40(SP)
+	MOVL         BX, 44(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 48(SP)
+	MOVL         BX, 52(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 56(SP)
+	MOVL         BX, 60(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 64(SP)
+	MOVL         BX, 68(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
+	MOVL         DX, 72(SP)
+	MOVL         BX, 76(SP)
+	ADDL         $0x9e3779b9, DX
+	ADDL         $0xbb67ae85, BX
 	VBROADCASTSS counter0+16(FP), Z0
 	VMOVUPS      lanesAVX512<>+0(SB), Z1
 	VPADDD       Z1, Z0, Z0
+	VBROADCASTSS constants<>+2304(SB), Z1
+	VBROADCASTSS constants<>+2336(SB), Z2
+	VBROADCASTSS counter1+20(FP), Z3
+	VBROADCASTSS counter2+24(FP), Z4
+	VBROADCASTSS counter3+28(FP), Z5
 	MOVL         $0x0000aaaa, DX
 	KMOVW        DX, K1
-	VBROADCASTSS constants<>+2304(SB), Z1
-	VBROADCASTSS constants<>+2336(SB), Z6
-	VBROADCASTSS key0+32(FP), Z7
-	VBROADCASTSS key1+36(FP), Z8
 
 loop:
-	VBROADCASTSS  counter1+20(FP), Z9
-	VBROADCASTSS  counter2+24(FP), Z10
-	VBROADCASTSS  counter3+28(FP), Z11
-	VPSRLQ        $0x20, Z0, Z12
-	VPMULUDQ      Z1, Z0, Z13
-	VPMULUDQ      Z6, Z10, Z14
-	VPSRLQ        $0x20, Z14, Z15
-	VPTERNLOGD    $0x96, Z7, Z9, Z15
-	VPSRLQ        $0x20, Z13, Z16
-	VPTERNLOGD    $0x96, Z8, Z11, Z16
-	VPMULUDQ      Z1, Z12, Z12
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z17
-	VPTERNLOGD    $0x96, Z7, Z9, Z17
-	VPSRLQ        $0x20, Z12, Z9
-	VPTERNLOGD    $0x96, Z8, Z11, Z9
-	VPADDD.BCST   constants<>+2368(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2400(SB), Z8, Z18
-	VPMULUDQ      Z1, Z15, Z15
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z15, Z14
-	VPTERNLOGD    $0x96, Z18, Z13, Z14
-	VPMULUDQ      Z1, Z17, Z13
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z17
-	VPTERNLOGD    $0x96, Z11, Z10, Z17
-	VPSRLQ        $0x20, Z13, Z10
-	VPTERNLOGD    $0x96, Z18, Z12, Z10
-	VPADDD.BCST   constants<>+2432(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2464(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z18
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z18, Z16
-	VPTERNLOGD    $0x96, Z12, Z15, Z16
-	VPMULUDQ      Z1, Z17, Z15
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z17
-	VPTERNLOGD    $0x96, Z11, Z9, Z17
-	VPSRLQ        $0x20, Z15, Z9
-	VPTERNLOGD    $0x96, Z12, Z13, Z9
-	VPADDD.BCST   constants<>+2496(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2528(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z13, Z14
-	VPTERNLOGD    $0x96, Z12, Z18, Z14
-	VPMULUDQ      Z1, Z17, Z17
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z17, Z10
-	VPTERNLOGD    $0x96, Z12, Z15, Z10
-	VPADDD.BCST   constants<>+2560(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2592(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z15
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z15, Z16
-	VPTERNLOGD    $0x96, Z12, Z13, Z16
-	VPMULUDQ      Z1, Z18, Z13
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z13, Z9
-	VPTERNLOGD    $0x96, Z12, Z17, Z9
-	VPADDD.BCST   constants<>+2624(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2656(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z17
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z17, Z14
-	VPTERNLOGD    $0x96, Z12, Z15, Z14
-	VPMULUDQ      Z1, Z18, Z15
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z15, Z10
-	VPTERNLOGD    $0x96, Z12, Z13, Z10
-	VPADDD.BCST   constants<>+2688(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2720(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z13, Z16
-	VPTERNLOGD    $0x96, Z12, Z17, Z16
-	VPMULUDQ      Z1, Z18, Z17
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z17, Z9
-	VPTERNLOGD    $0x96, Z12, Z15, Z9
-	VPADDD.BCST   constants<>+2752(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2784(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z15
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z15, Z14
-	VPTERNLOGD    $0x96, Z12, Z13, Z14
-	VPMULUDQ      Z1, Z18, Z13
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z13, Z10
-	VPTERNLOGD    $0x96, Z12, Z17, Z10
-	VPADDD.BCST   constants<>+2816(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2848(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z17
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z17, Z16
-	VPTERNLOGD    $0x96, Z12, Z15, Z16
-	VPMULUDQ      Z1, Z18, Z15
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z15, Z9
-	VPTERNLOGD    $0x96, Z12, Z13, Z9
-	VPADDD.BCST   constants<>+2880(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2912(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z13, Z14
-	VPTERNLOGD    $0x96, Z12, Z17, Z14
-	VPMULUDQ      Z1, Z18, Z17
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z17, Z10
-	VPTERNLOGD    $0x96, Z12, Z15, Z10
-	VPSLLQ        $0x20, Z18, Z11
-	VPBLENDMD     Z11, Z19, K1, Z11
-	VPSLLQ        $0x20, Z9, Z9
-	VPBLENDMD     Z9, Z16, K1, Z9
-	VPSLLQ        $0x20, Z10, Z10
-	VPBLENDMD     Z10, Z14, K1, Z10
-	VPSLLQ        $0x20, Z17, Z12
-	VPBLENDMD     Z12, Z13, K1, Z12
-	VPXORD.BCST   constants<>+32(SB), Z11, Z11
-	VCVTDQ2PD     Y11, Z13
-	VEXTRACTF64X4 $0x01, Z11, Y11
-	VCVTDQ2PD     Y11, Z11
-	VADDPD.BCST   constants<>+2944(SB), Z13, Z13
-	VADDPD.BCST   constants<>+2944(SB), Z11, Z11
-	VPXORD        Z2, Z2, Z2
-	VCVTPD2PS     Z11, Y11
-	VCVTPD2PS     Z13, Y2
-	VINSERTF64X4  $0x01, Y11, Z2, Z11
-	VMULPS.BCST   constants<>+2976(SB), Z11, Z11
-	VMINPS.BCST   constants<>+3008(SB), Z11, Z11
-	VPXORD.BCST   constants<>+32(SB), Z9, Z9
-	VCVTDQ2PD     Y9, Z13
-	VEXTRACTF64X4 $0x01, Z9, Y9
-	VCVTDQ2PD     Y9, Z9
-	VADDPD.BCST   constants<>+2944(SB), Z13, Z13
-	VADDPD.BCST   constants<>+2944(SB), Z9, Z9
-	VPXORD        Z3, Z3, Z3
-	VCVTPD2PS     Z9, Y9
-	VCVTPD2PS     Z13, Y3
-	VINSERTF64X4  $0x01, Y9, Z3, Z9
-	VMULPS.BCST   constants<>+2976(SB), Z9, Z9
-	VMINPS.BCST   constants<>+3008(SB), Z9, Z9
-	VPXORD.BCST   constants<>+32(SB), Z10, Z10
-	VCVTDQ2PD     Y10, Z13
-	VEXTRACTF64X4 $0x01, Z10, Y10
-	VCVTDQ2PD     Y10, Z10
-	VADDPD.BCST   constants<>+2944(SB), Z13, Z13
-	VADDPD.BCST   constants<>+2944(SB), Z10, Z10
-	VPXORD        Z4, Z4, Z4
-	VCVTPD2PS     Z10, Y10
-	VCVTPD2PS     Z13, Y4
-	VINSERTF64X4  $0x01, Y10, Z4, Z10
-	VMULPS.BCST   constants<>+2976(SB), Z10, Z10
-	VMINPS.BCST   constants<>+3008(SB), Z10, Z10
-	VPXORD.BCST   constants<>+32(SB), Z12, Z12
-	VCVTDQ2PD     Y12, Z13
-	VEXTRACTF64X4 $0x01, Z12, Y12
-	VCVTDQ2PD     Y12, Z12
-	VADDPD.BCST   constants<>+2944(SB), Z13, Z13
-	VADDPD.BCST   constants<>+2944(SB), Z12, Z12
-	VPXORD        Z5, Z5, Z5
-	VCVTPD2PS     Z12, Y12
-	VCVTPD2PS     Z13, Y5
-	VINSERTF64X4  $0x01, Y12, Z5, Z12
-	VMULPS.BCST   constants<>+2976(SB), Z12, Z12
-	VMINPS.BCST   constants<>+3008(SB), Z12, Z12
-	VUNPCKLPS     Z9, Z11, Z13
-	VUNPCKLPS     Z12, Z10, Z14
-	VUNPCKHPS     Z9, Z11, Z9
-	VUNPCKHPS     Z12, Z10, Z10
-	VUNPCKLPD     Z14, Z13, Z11
-	VUNPCKHPD     Z14, Z13, Z12
-	VUNPCKLPD     Z10, Z9, Z13
-	VUNPCKHPD     Z10, Z9, Z9
-	VMOVUPS       Z11, (AX)
-	VMOVUPS       Z12, 64(AX)
-	VMOVUPS       Z13, 128(AX)
-	VMOVUPS       Z9, 192(AX)
-	VPADDD.BCST   constants<>+3200(SB), Z0, Z0
-	ADDQ          $+256, AX
-	DECQ          CX
-	JNZ           loop
+	VPSRLQ          $0x20, Z0, Z6
+	VPMULUDQ        Z1, Z0, Z7
+	VPMULUDQ        Z2, Z4, Z8
+	VPSRLQ          $0x20, Z8, Z9
+	VPTERNLOGD.BCST $0x96, (SP), Z3, Z9
+	VPSRLQ          $0x20, Z7, Z10
+	VPTERNLOGD.BCST $0x96, 4(SP), Z5, Z10
+	VPMULUDQ        Z1, Z6, Z6
+	VPMULUDQ        Z2, Z4, Z11
+	VPSRLQ          $0x20, Z11, Z12
+	VPTERNLOGD.BCST $0x96, (SP), Z3, Z12
+	VPSRLQ          $0x20, Z6, Z13
+	VPTERNLOGD.BCST $0x96, 4(SP), Z5, Z13
+	VPMULUDQ        Z1, Z9, Z9
+	VPMULUDQ        Z2, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z14
+	VPTERNLOGD.BCST $0x96, 8(SP), Z8, Z14
+	VPSRLQ          $0x20, Z9, Z8
+	VPTERNLOGD.BCST $0x96, 12(SP), Z7, Z8
+	VPMULUDQ        Z1, Z12, Z7
+	VPMULUDQ        Z2, Z13, Z12
+	VPSRLQ          $0x20, Z12, Z13
+	VPTERNLOGD.BCST $0x96, 8(SP), Z11, Z13
+	VPSRLQ          $0x20, Z7, Z11
+	VPTERNLOGD.BCST $0x96, 12(SP), Z6, Z11
+	VPMULUDQ        Z1, Z14, Z6
+	VPMULUDQ        Z2, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z14
+	VPTERNLOGD.BCST $0x96, 16(SP), Z10, Z14
+	VPSRLQ          $0x20, Z6, Z10
+	VPTERNLOGD.BCST $0x96, 20(SP), Z9, Z10
+	VPMULUDQ        Z1, Z13, Z9
+	VPMULUDQ        Z2, Z11, Z11
+	VPSRLQ          $0x20, Z11, Z13
+	VPTERNLOGD.BCST $0x96, 16(SP), Z12, Z13
+	VPSRLQ          $0x20, Z9, Z12
+	VPTERNLOGD.BCST $0x96, 20(SP), Z7, Z12
+	VPMULUDQ        Z1, Z14, Z7
+	VPMULUDQ        Z2, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z14
+	VPTERNLOGD.BCST $0x96, 24(SP), Z8, Z14
+	VPSRLQ          $0x20, Z7, Z8
+	VPTERNLOGD.BCST $0x96, 28(SP), Z6, Z8
+	VPMULUDQ        Z1, Z13, Z6
+	VPMULUDQ        Z2, Z12, Z12
+	VPSRLQ          $0x20, Z12, Z13
+	VPTERNLOGD.BCST $0x96, 24(SP), Z11, Z13
+	VPSRLQ          $0x20, Z6, Z11
+	VPTERNLOGD.BCST $0x96, 28(SP), Z9, Z11
+	VPMULUDQ        Z1, Z14, Z9
+	VPMULUDQ        Z2, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z14
+	VPTERNLOGD.BCST $0x96, 32(SP), Z10, Z14
+	VPSRLQ          $0x20, Z9, Z10
+	VPTERNLOGD.BCST $0x96, 36(SP), Z7, Z10
+	VPMULUDQ        Z1, Z13, Z7
+	VPMULUDQ        Z2, Z11, Z11
+	VPSRLQ          $0x20, Z11, Z13
+	VPTERNLOGD.BCST $0x96, 32(SP), Z12, Z13
+	VPSRLQ          $0x20, Z7, Z12
+	VPTERNLOGD.BCST $0x96, 36(SP), Z6, Z12
+	VPMULUDQ        Z1, Z14, Z6
+	VPMULUDQ        Z2, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z14
+	VPTERNLOGD.BCST $0x96, 40(SP), Z8, Z14
+	VPSRLQ          $0x20, Z6, Z8
+	VPTERNLOGD.BCST $0x96, 44(SP), Z9, Z8
+	VPMULUDQ        Z1, Z13, Z9
+	VPMULUDQ        Z2, Z12, Z12
+	VPSRLQ          $0x20, Z12, Z13
+	VPTERNLOGD.BCST $0x96, 40(SP), Z11, Z13
+	VPSRLQ          $0x20, Z9, Z11
+	VPTERNLOGD.BCST $0x96, 44(SP), Z7, Z11
+	VPMULUDQ        Z1, Z14, Z7
+	VPMULUDQ        Z2, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z14
+	VPTERNLOGD.BCST $0x96, 48(SP), Z10, Z14
+	VPSRLQ          $0x20, Z7, Z10
+	VPTERNLOGD.BCST $0x96, 52(SP), Z6, Z10
+	VPMULUDQ        Z1, Z13, Z6
+	VPMULUDQ        Z2, Z11, Z11
+	VPSRLQ          $0x20, Z11, Z13
+	VPTERNLOGD.BCST $0x96, 48(SP), Z12, Z13
+	VPSRLQ          $0x20, Z6, Z12
+	VPTERNLOGD.BCST $0x96, 52(SP), Z9, Z12
+	VPMULUDQ        Z1, Z14, Z9
+	VPMULUDQ        Z2, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z14
+	VPTERNLOGD.BCST $0x96, 56(SP), Z8, Z14
+	VPSRLQ          $0x20, Z9, Z8
+	VPTERNLOGD.BCST $0x96, 60(SP), Z7, Z8
+	VPMULUDQ        Z1, Z13, Z7
+	VPMULUDQ        Z2, Z12, Z12
+	VPSRLQ          $0x20, Z12, Z13
+	VPTERNLOGD.BCST $0x96, 56(SP), Z11, Z13
+	VPSRLQ          $0x20, Z7, Z11
+	VPTERNLOGD.BCST $0x96, 60(SP), Z6, Z11
+	VPMULUDQ        Z1, Z14, Z6
+	VPMULUDQ        Z2, Z8, Z8
+	VPSRLQ          $0x20, Z8, Z14
+	VPTERNLOGD.BCST $0x96, 64(SP), Z10, Z14
+	VPSRLQ          $0x20, Z6, Z10
+	VPTERNLOGD.BCST $0x96, 68(SP), Z9, Z10
+	VPMULUDQ        Z1, Z13, Z9
+	VPMULUDQ        Z2, Z11, Z11
+	VPSRLQ          $0x20, Z11, Z13
+	VPTERNLOGD.BCST $0x96, 64(SP), Z12, Z13
+	VPSRLQ          $0x20, Z9, Z12
+	VPTERNLOGD.BCST $0x96, 68(SP), Z7, Z12
+	VPMULUDQ        Z1, Z14, Z7
+	VPMULUDQ        Z2, Z10, Z10
+	VPSRLQ          $0x20, Z10, Z14
+	VPTERNLOGD.BCST $0x96, 72(SP), Z8, Z14
+	VPSRLQ          $0x20, Z7, Z8
+	VPTERNLOGD.BCST $0x96, 76(SP), Z6, Z8
+	VPMULUDQ        Z1, Z13, Z6
+	VPMULUDQ        Z2, Z12, Z12
+	VPSRLQ          $0x20, Z12, Z13
+	VPTERNLOGD.BCST $0x96, 72(SP), Z11, Z13
+	VPSRLQ          $0x20, Z6, Z11
+	VPTERNLOGD.BCST $0x96, 76(SP), Z9, Z11
+	VPSLLQ          $0x20, Z13, Z9
+	VPBLENDMD       Z9, Z14, K1, Z9
+	VMOVUPS         Z9, (AX)
+	VPSLLQ          $0x20, Z12, Z9
+	VPBLENDMD       Z9, Z10, K1, Z9
+	VMOVUPS         Z9, 64(AX)
+	VPSLLQ          $0x20, Z11, Z9
+	VPBLENDMD       Z9, Z8, K1, Z8
+	VMOVUPS         Z8, 128(AX)
+	VPSLLQ          $0x20, Z6, Z6
+	VPBLENDMD       Z6, Z7, K1, Z6
+	VMOVUPS         Z6, 192(AX)
+	VPADDD.BCST     constants<>+2720(SB), Z0, Z0
+	ADDQ            $+256, AX
+	DECQ            CX
+	JNZ             loop
 	VZEROUPPER
 	RET
 
-// func normalAVX512(out *float32, blocks int, counter0 uint32, counter1 uint32, counter2 uint32, counter3 uint32, key0 uint32, key1 uint32)
+// func uniformAVX512(out *float32, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·normalAVX512(SB), NOSPLIT, $0-40
-	MOVQ         out+0(FP), AX
-	MOVQ         blocks+8(FP), CX
-	VBROADCASTSS counter0+16(FP), Z0
-	VMOVUPS      lanesAVX512<>+0(SB), Z1
-	VPADDD       Z1, Z0, Z0
-	MOVL         $0x0000aaaa, DX
-	KMOVW        DX, K1
-	VBROADCASTSS constants<>+2304(SB), Z1
-	VBROADCASTSS constants<>+2336(SB), Z6
-	VBROADCASTSS key0+32(FP), Z7
-	VBROADCASTSS key1+36(FP), Z8
+TEXT ·uniformAVX512(SB), NOSPLIT, $0-16
+	MOVQ out+0(FP), AX
+	MOVQ blocks+8(FP), CX
 
 loop:
-	VBROADCASTSS  counter1+20(FP), Z9
-	VBROADCASTSS  counter2+24(FP), Z10
-	VBROADCASTSS  counter3+28(FP), Z11
-	VPSRLQ        $0x20, Z0, Z12
-	VPMULUDQ      Z1, Z0, Z13
-	VPMULUDQ      Z6, Z10, Z14
-	VPSRLQ        $0x20, Z14, Z15
-	VPTERNLOGD    $0x96, Z7, Z9, Z15
-	VPSRLQ        $0x20, Z13, Z16
-	VPTERNLOGD    $0x96, Z8, Z11, Z16
-	VPMULUDQ      Z1, Z12, Z12
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z17
-	VPTERNLOGD    $0x96, Z7, Z9, Z17
-	VPSRLQ        $0x20, Z12, Z9
-	VPTERNLOGD    $0x96, Z8, Z11, Z9
-	VPADDD.BCST   constants<>+2368(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2400(SB), Z8, Z18
-	VPMULUDQ      Z1, Z15, Z15
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z15, Z14
-	VPTERNLOGD    $0x96, Z18, Z13, Z14
-	VPMULUDQ      Z1, Z17, Z13
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z17
-	VPTERNLOGD    $0x96, Z11, Z10, Z17
-	VPSRLQ        $0x20, Z13, Z10
-	VPTERNLOGD    $0x96, Z18, Z12, Z10
-	VPADDD.BCST   constants<>+2432(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2464(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z18
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z18, Z16
-	VPTERNLOGD    $0x96, Z12, Z15, Z16
-	VPMULUDQ      Z1, Z17, Z15
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z17
-	VPTERNLOGD    $0x96, Z11, Z9, Z17
-	VPSRLQ        $0x20, Z15, Z9
-	VPTERNLOGD    $0x96, Z12, Z13, Z9
-	VPADDD.BCST   constants<>+2496(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2528(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z13, Z14
-	VPTERNLOGD    $0x96, Z12, Z18, Z14
-	VPMULUDQ      Z1, Z17, Z17
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z17, Z10
-	VPTERNLOGD    $0x96, Z12, Z15, Z10
-	VPADDD.BCST   constants<>+2560(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2592(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z15
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z15, Z16
-	VPTERNLOGD    $0x96, Z12, Z13, Z16
-	VPMULUDQ      Z1, Z18, Z13
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z13, Z9
-	VPTERNLOGD    $0x96, Z12, Z17, Z9
-	VPADDD.BCST   constants<>+2624(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2656(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z17
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z17, Z14
-	VPTERNLOGD    $0x96, Z12, Z15, Z14
-	VPMULUDQ      Z1, Z18, Z15
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z15, Z10
-	VPTERNLOGD    $0x96, Z12, Z13, Z10
-	VPADDD.BCST   constants<>+2688(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2720(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z13, Z16
-	VPTERNLOGD    $0x96, Z12, Z17, Z16
-	VPMULUDQ      Z1, Z18, Z17
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z17, Z9
-	VPTERNLOGD    $0x96, Z12, Z15, Z9
-	VPADDD.BCST   constants<>+2752(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2784(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z15
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z15, Z14
-	VPTERNLOGD    $0x96, Z12, Z13, Z14
-	VPMULUDQ      Z1, Z18, Z13
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z13, Z10
-	VPTERNLOGD    $0x96, Z12, Z17, Z10
-	VPADDD.BCST   constants<>+2816(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2848(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z17
-	VPMULUDQ      Z6, Z14, Z14
-	VPSRLQ        $0x20, Z14, Z19
-	VPTERNLOGD    $0x96, Z11, Z16, Z19
-	VPSRLQ        $0x20, Z17, Z16
-	VPTERNLOGD    $0x96, Z12, Z15, Z16
-	VPMULUDQ      Z1, Z18, Z15
-	VPMULUDQ      Z6, Z10, Z10
-	VPSRLQ        $0x20, Z10, Z18
-	VPTERNLOGD    $0x96, Z11, Z9, Z18
-	VPSRLQ        $0x20, Z15, Z9
-	VPTERNLOGD    $0x96, Z12, Z13, Z9
-	VPADDD.BCST   constants<>+2880(SB), Z7, Z11
-	VPADDD.BCST   constants<>+2912(SB), Z8, Z12
-	VPMULUDQ      Z1, Z19, Z13
-	VPMULUDQ      Z6, Z16, Z16
-	VPSRLQ        $0x20, Z16, Z19
-	VPTERNLOGD    $0x96, Z11, Z14, Z19
-	VPSRLQ        $0x20, Z13, Z14
-	VPTERNLOGD    $0x96, Z12, Z17, Z14
-	VPMULUDQ      Z1, Z18, Z17
-	VPMULUDQ      Z6, Z9, Z9
-	VPSRLQ        $0x20, Z9, Z18
-	VPTERNLOGD    $0x96, Z11, Z10, Z18
-	VPSRLQ        $0x20, Z17, Z10
-	VPTERNLOGD    $0x96, Z12, Z15, Z10
-	VPSLLQ        $0x20, Z18, Z11
-	VPBLENDMD     Z11, Z19, K1, Z11
-	VPSLLQ        $0x20, Z9, Z9
-	VPBLENDMD     Z9, Z16, K1, Z9
-	VPSLLQ        $0x20, Z10, Z10
-	VPBLENDMD     Z10, Z14, K1, Z10
-	VPSLLQ        $0x20, Z17, Z12
-	VPBLENDMD     Z12, Z13, K1, Z12
-	VPXORD.BCST   constants<>+32(SB), Z11, Z11
-	VCVTDQ2PD     Y11, Z13
-	VEXTRACTF64X4 $0x01, Z11, Y11
-	VCVTDQ2PD     Y11, Z11
-	VADDPD.BCST   constants<>+2944(SB), Z13, Z13
-	VADDPD.BCST   constants<>+2944(SB), Z11, Z11
-	VPXORD        Z2, Z2, Z2
-	VCVTPD2PS     Z11, Y14
-	VCVTPD2PS     Z13, Y2
-	VINSERTF64X4  $0x01, Y14, Z2, Z14
-	VMULPS.BCST   constants<>+2976(SB), Z14, Z14
-	VBROADCASTSD  constants<>+3072(SB), Z15
-	VADDPD        Z13, Z15, Z13
-	VADDPD        Z11, Z15, Z11
-	VPXORD        Z3, Z3, Z3
-	VCVTPD2PS     Z11, Y11
-	VCVTPD2PS     Z13, Y3
-	VINSERTF64X4  $0x01, Y11, Z3, Z11
-	VMULPS.BCST   constants<>+2976(SB), Z11, Z11
-	VPSUBD.BCST   constants<>+0(SB), Z14, Z13
-	VPSRAD        $0x17, Z13, Z13
-	VPSLLD        $0x17, Z13, Z15
-	VPSUBD        Z15, Z14, Z15
-	VSUBPS.BCST   constants<>+96(SB), Z15, Z15
-	VCMPPS.BCST   $0x1d, constants<>+0(SB), Z14, K2
-	VBLENDMPS     Z11, Z15, K2, Z11
-	VBROADCASTSS  constants<>+640(SB), Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+672(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+704(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+736(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+768(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+800(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+832(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+864(SB), Z14, Z14
-	VMULPS        Z11, Z14, Z14
-	VADDPS.BCST   constants<>+896(SB), Z14, Z14
-	VMULPS        Z11, Z11, Z15
-	VMULPS        Z15, Z14, Z14
-	VADDPS        Z11, Z14, Z11
-	VCVTDQ2PS     Z13, Z13
-	VMULPS.BCST   constants<>+256(SB), Z13, Z13
-	VADDPS        Z11, Z13, Z11
-	VMULPS.BCST   constants<>+3104(SB), Z11, Z11
-	VSQRTPS       Z11, Z11
-	VPADDD.BCST   constants<>+3136(SB), Z9, Z13
-	VPSRLD        $0x1e, Z13, Z13
-	VPSLLD        $0x1e, Z13, Z14
-	VPSUBD        Z14, Z9, Z9
-	VCVTDQ2PS     Z9, Z9
-	VADDPS.BCST   constants<>+448(SB), Z9, Z9
-	VMULPS.BCST   constants<>+3168(SB), Z9, Z9
-	VMULPS        Z9, Z9, Z14
-	VBROADCASTSS  constants<>+2048(SB), Z15
-	VMULPS        Z14, Z15, Z15
-	VADDPS.BCST   constants<>+2080(SB), Z15, Z15
-	VMULPS        Z14, Z15, Z15
-	VADDPS.BCST   constants<>+2112(SB), Z15, Z15
-	VMULPS        Z14, Z15, Z15
-	VMULPS        Z9, Z15, Z15
-	VADDPS        Z9, Z15, Z9
-	VBROADCASTSS  constants<>+2144(SB), Z15
-	VMULPS        Z14, Z15, Z15
-	VADDPS.BCST   constants<>+2176(SB), Z15, Z15
-	VMULPS        Z14, Z15, Z15
-	VADDPS.BCST   constants<>+2208(SB), Z15, Z15
-	VMULPS        Z14, Z15, Z15
-	VADDPS.BCST   constants<>+896(SB), Z15, Z15
-	VMULPS        Z14, Z15, Z14
-	VADDPS.BCST   constants<>+96(SB), Z14, Z14
-	VPTESTMD.BCST constants<>+2272(SB), Z13, K2
-	VBLENDMPS     Z9, Z14, K2, Z15
-	VPADDD.BCST   constants<>+2272(SB), Z13, Z16
-	VPANDD.BCST   constants<>+2240(SB), Z16, Z16
-	VPSLLD        $0x1e, Z16, Z16
-	VPXORD        Z16, Z15, Z15
-	VMULPS        Z15, Z11, Z15
-	VBLENDMPS     Z14, Z9, K2, Z9
-	VPANDD.BCST   constants<>+2240(SB), Z13, Z13
-	VPSLLD        $0x1e, Z13, Z13
-	VPXORD        Z13, Z9, Z9
-	VMULPS        Z9, Z11, Z9
-	VPXORD.BCST   constants<>+32(SB), Z10, Z10
-	VCVTDQ2PD     Y10, Z11
-	VEXTRACTF64X4 $0x01, Z10, Y10
-	VCVTDQ2PD     Y10, Z10
-	VADDPD.BCST   constants<>+2944(SB), Z11, Z11
-	VADDPD.BCST   constants<>+2944(SB), Z10, Z10
-	VPXORD        Z4, Z4, Z4
-	VCVTPD2PS     Z10, Y13
-	VCVTPD2PS     Z11, Y4
-	VINSERTF64X4  $0x01, Y13, Z4, Z13
-	VMULPS.BCST   constants<>+2976(SB), Z13, Z13
-	VBROADCASTSD  constants<>+3072(SB), Z14
-	VADDPD        Z11, Z14, Z11
-	VADDPD        Z10, Z14, Z10
-	VPXORD        Z5, Z5, Z5
-	VCVTPD2PS     Z10, Y10
-	VCVTPD2PS     Z11, Y5
-	VINSERTF64X4  $0x01, Y10, Z5, Z10
-	VMULPS.BCST   constants<>+2976(SB), Z10, Z10
-	VPSUBD.BCST   constants<>+0(SB), Z13, Z11
-	VPSRAD        $0x17, Z11, Z11
-	VPSLLD        $0x17, Z11, Z14
-	VPSUBD        Z14, Z13, Z14
-	VSUBPS.BCST   constants<>+96(SB), Z14, Z14
-	VCMPPS.BCST   $0x1d, constants<>+0(SB), Z13, K2
-	VBLENDMPS     Z10, Z14, K2, Z10
-	VBROADCASTSS  constants<>+640(SB), Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+672(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+704(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+736(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+768(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+800(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+832(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+864(SB), Z13, Z13
-	VMULPS        Z10, Z13, Z13
-	VADDPS.BCST   constants<>+896(SB), Z13, Z13
-	VMULPS        Z10, Z10, Z14
-	VMULPS        Z14, Z13, Z13
-	VADDPS        Z10, Z13, Z10
-	VCVTDQ2PS     Z11, Z11
-	VMULPS.BCST   constants<>+256(SB), Z11, Z11
-	VADDPS        Z10, Z11, Z10
-	VMULPS.BCST   constants<>+3104(SB), Z10, Z10
-	VSQRTPS       Z10, Z10
-	VPADDD.BCST   constants<>+3136(SB), Z12, Z11
-	VPSRLD        $0x1e, Z11, Z11
-	VPSLLD        $0x1e, Z11, Z13
-	VPSUBD        Z13, Z12, Z12
-	VCVTDQ2PS     Z12, Z12
-	VADDPS.BCST   constants<>+448(SB), Z12, Z12
-	VMULPS.BCST   constants<>+3168(SB), Z12, Z12
-	VMULPS        Z12, Z12, Z13
-	VBROADCASTSS  constants<>+2048(SB), Z14
-	VMULPS        Z13, Z14, Z14
-	VADDPS.BCST   constants<>+2080(SB), Z14, Z14
-	VMULPS        Z13, Z14, Z14
-	VADDPS.BCST   constants<>+2112(SB), Z14, Z14
-	VMULPS        Z13, Z14, Z14
-	VMULPS        Z12, Z14, Z14
-	VADDPS        Z12, Z14, Z12
-	VBROADCASTSS  constants<>+2144(SB), Z14
-	VMULPS        Z13, Z14, Z14
-	VADDPS.BCST   constants<>+2176(SB), Z14, Z14
-	VMULPS        Z13, Z14, Z14
-	VADDPS.BCST   constants<>+2208(SB), Z14, Z14
-	VMULPS        Z13, Z14, Z14
-	VADDPS.BCST   constants<>+896(SB), Z14, Z14
-	VMULPS        Z13, Z14, Z13
-	VADDPS.BCST   constants<>+96(SB), Z13, Z13
-	VPTESTMD.BCST constants<>+2272(SB), Z11, K2
-	VBLENDMPS     Z12, Z13, K2, Z14
-	VPADDD.BCST   constants<>+2272(SB), Z11, Z16
-	VPANDD.BCST   constants<>+2240(SB), Z16, Z16
-	VPSLLD        $0x1e, Z16, Z16
-	VPXORD        Z16, Z14, Z14
-	VMULPS        Z14, Z10, Z14
-	VBLENDMPS     Z13, Z12, K2, Z12
-	VPANDD.BCST   constants<>+2240(SB), Z11, Z11
-	VPSLLD        $0x1e, Z11, Z11
-	VPXORD        Z11, Z12, Z11
-	VMULPS        Z11, Z10, Z10
-	VUNPCKLPS     Z9, Z15, Z11
-	VUNPCKLPS     Z10, Z14, Z12
-	VUNPCKHPS     Z9, Z15, Z9
-	VUNPCKHPS     Z10, Z14, Z10
-	VUNPCKLPD     Z12, Z11, Z13
-	VUNPCKHPD     Z12, Z11, Z11
-	VUNPCKLPD     Z10, Z9, Z12
-	VUNPCKHPD     Z10, Z9, Z9
-	VMOVUPS       Z13, (AX)
-	VMOVUPS       Z11, 64(AX)
-	VMOVUPS       Z12, 128(AX)
-	VMOVUPS       Z9, 192(AX)
-	VPADDD.BCST   constants<>+3200(SB), Z0, Z0
-	ADDQ          $+256, AX
-	DECQ          CX
-	JNZ           loop
+	VMOVUPS          (AX), Z0
+	VMOVUPS          64(AX), Z1
+	VMOVUPS          128(AX), Z2
+	VMOVUPS          192(AX), Z3
+	VPANDD.BCST      constants<>+2400(SB), Z0, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     constants<>+2464(SB), Z5
+	VFMADD231PS.BCST constants<>+2432(SB), Z4, Z5
+	VPSRLD           $0x10, Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST constants<>+2496(SB), Z0, Z4
+	VMINPS.BCST      constants<>+2528(SB), Z4, Z0
+	VPANDD.BCST      constants<>+2400(SB), Z1, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     constants<>+2464(SB), Z5
+	VFMADD231PS.BCST constants<>+2432(SB), Z4, Z5
+	VPSRLD           $0x10, Z1, Z1
+	VCVTDQ2PS        Z1, Z1
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST constants<>+2496(SB), Z1, Z4
+	VMINPS.BCST      constants<>+2528(SB), Z4, Z1
+	VPANDD.BCST      constants<>+2400(SB), Z2, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     constants<>+2464(SB), Z5
+	VFMADD231PS.BCST constants<>+2432(SB), Z4, Z5
+	VPSRLD           $0x10, Z2, Z2
+	VCVTDQ2PS        Z2, Z2
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST constants<>+2496(SB), Z2, Z4
+	VMINPS.BCST      constants<>+2528(SB), Z4, Z2
+	VPANDD.BCST      constants<>+2400(SB), Z3, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     constants<>+2464(SB), Z5
+	VFMADD231PS.BCST constants<>+2432(SB), Z4, Z5
+	VPSRLD           $0x10, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST constants<>+2496(SB), Z3, Z4
+	VMINPS.BCST      constants<>+2528(SB), Z4, Z3
+	VUNPCKLPS        Z1, Z0, Z4
+	VUNPCKLPS        Z3, Z2, Z5
+	VUNPCKHPS        Z1, Z0, Z0
+	VUNPCKHPS        Z3, Z2, Z1
+	VUNPCKLPD        Z5, Z4, Z2
+	VUNPCKHPD        Z5, Z4, Z3
+	VUNPCKLPD        Z1, Z0, Z4
+	VUNPCKHPD        Z1, Z0, Z0
+	VMOVUPS          Z2, (AX)
+	VMOVUPS          Z3, 64(AX)
+	VMOVUPS          Z4, 128(AX)
+	VMOVUPS          Z0, 192(AX)
+	ADDQ             $+256, AX
+	DECQ             CX
+	JNZ              loop
+	VZEROUPPER
+	RET
+
+// func normalAVX512(out *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·normalAVX512(SB), NOSPLIT, $0-16
+	MOVQ out+0(FP), AX
+	MOVQ blocks+8(FP), CX
+
+loop:
+	VMOVUPS          (AX), Z0
+	VMOVUPS          64(AX), Z1
+	VMOVUPS          128(AX), Z2
+	VMOVUPS          192(AX), Z3
+	VPCMPUD.BCST     $0x05, constants<>+2752(SB), Z0, K1
+	VPXORD.BCST      constants<>+2784(SB), Z0, Z4
+	VBLENDMPS        Z4, Z0, K1, Z0
+	VPANDD.BCST      constants<>+2400(SB), Z0, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     constants<>+2464(SB), Z5
+	VFMADD231PS.BCST constants<>+2432(SB), Z4, Z5
+	VPSRLD           $0x10, Z0, Z0
+	VCVTDQ2PS        Z0, Z0
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST constants<>+2496(SB), Z0, Z4
+	VPSUBD.BCST      constants<>+0(SB), Z4, Z0
+	VPSRAD           $0x17, Z0, Z0
+	VPSLLD           $0x17, Z0, Z5
+	VPSUBD           Z5, Z4, Z5
+	VSUBPS.BCST      constants<>+96(SB), Z5, Z5
+	VPXORD.BCST      constants<>+32(SB), Z4, Z4
+	VBLENDMPS        Z4, Z5, K1, Z4
+	VBLENDMPS.BCST   constants<>+128(SB), Z0, K1, Z0
+	VBROADCASTSS     constants<>+640(SB), Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+672(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+704(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+736(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+768(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+800(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+832(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+864(SB), Z5, Z5
+	VMULPS           Z4, Z5, Z5
+	VADDPS.BCST      constants<>+896(SB), Z5, Z5
+	VMULPS           Z4, Z4, Z6
+	VMULPS           Z6, Z5, Z5
+	VADDPS           Z4, Z5, Z4
+	VCVTDQ2PS        Z0, Z0
+	VMULPS.BCST      constants<>+256(SB), Z0, Z0
+	VADDPS           Z4, Z0, Z0
+	VMULPS.BCST      constants<>+2592(SB), Z0, Z0
+	VSQRTPS          Z0, Z0
+	VPADDD.BCST      constants<>+2624(SB), Z1, Z1
+	VPANDD.BCST      constants<>+2656(SB), Z1, Z4
+	VPSUBD.BCST      constants<>+2624(SB), Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	VADDPS.BCST      constants<>+448(SB), Z4, Z4
+	VMULPS.BCST      constants<>+2688(SB), Z4, Z4
+	VMULPS           Z4, Z4, Z5
+	VBROADCASTSS     constants<>+2048(SB), Z6
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      constants<>+2080(SB), Z6, Z6
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      constants<>+2112(SB), Z6, Z6
+	VMULPS           Z5, Z6, Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS           Z4, Z6, Z4
+	VBROADCASTSS     constants<>+2144(SB), Z6
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      constants<>+2176(SB), Z6, Z6
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      constants<>+2208(SB), Z6, Z6
+	VMULPS           Z5, Z6, Z6
+	VADDPS.BCST      constants<>+896(SB), Z6, Z6
+	VMULPS           Z5, Z6, Z5
+	VADDPS.BCST      constants<>+96(SB), Z5, Z5
+	VPTESTMD.BCST    constants<>+1184(SB), Z1, K1
+	VBLENDMPS        Z4, Z5, K1, Z6
+	VBLENDMPS        Z5, Z4, K1, Z4
+	VPADDD.BCST      constants<>+1184(SB), Z1, Z5
+	VPTERNLOGD.BCST  $0x78, constants<>+32(SB), Z5, Z6
+	VMULPS           Z6, Z0, Z5
+	VPTERNLOGD.BCST  $0x78, constants<>+32(SB), Z1, Z4
+	VMULPS           Z4, Z0, Z0
+	VPCMPUD.BCST     $0x05, constants<>+2752(SB), Z2, K1
+	VPXORD.BCST      constants<>+2784(SB), Z2, Z1
+	VBLENDMPS        Z1, Z2, K1, Z1
+	VPANDD.BCST      constants<>+2400(SB), Z1, Z2
+	VCVTDQ2PS        Z2, Z2
+	VBROADCASTSS     constants<>+2464(SB), Z4
+	VFMADD231PS.BCST constants<>+2432(SB), Z2, Z4
+	VPSRLD           $0x10, Z1, Z1
+	VCVTDQ2PS        Z1, Z1
+	VMOVAPS          Z4, Z2
+	VFMADD231PS.BCST constants<>+2496(SB), Z1, Z2
+	VPSUBD.BCST      constants<>+0(SB), Z2, Z1
+	VPSRAD           $0x17, Z1, Z1
+	VPSLLD           $0x17, Z1, Z4
+	VPSUBD           Z4, Z2, Z4
+	VSUBPS.BCST      constants<>+96(SB), Z4, Z4
+	VPXORD.BCST      constants<>+32(SB), Z2, Z2
+	VBLENDMPS        Z2, Z4, K1, Z2
+	VBLENDMPS.BCST   constants<>+128(SB), Z1, K1, Z1
+	VBROADCASTSS     constants<>+640(SB), Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+672(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+704(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+736(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+768(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+800(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+832(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+864(SB), Z4, Z4
+	VMULPS           Z2, Z4, Z4
+	VADDPS.BCST      constants<>+896(SB), Z4, Z4
+	VMULPS           Z2, Z2, Z6
+	VMULPS           Z6, Z4, Z4
+	VADDPS           Z2, Z4, Z2
+	VCVTDQ2PS        Z1, Z1
+	VMULPS.BCST      constants<>+256(SB), Z1, Z1
+	VADDPS           Z2, Z1, Z1
+	VMULPS.BCST      constants<>+2592(SB), Z1, Z1
+	VSQRTPS          Z1, Z1
+	VPADDD.BCST      constants<>+2624(SB), Z3, Z2
+	VPANDD.BCST      constants<>+2656(SB), Z2, Z3
+	VPSUBD.BCST      constants<>+2624(SB), Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VADDPS.BCST      constants<>+448(SB), Z3, Z3
+	VMULPS.BCST      constants<>+2688(SB), Z3, Z3
+	VMULPS           Z3, Z3, Z4
+	VBROADCASTSS     constants<>+2048(SB), Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS.BCST      constants<>+2080(SB), Z6, Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS.BCST      constants<>+2112(SB), Z6, Z6
+	VMULPS           Z4, Z6, Z6
+	VMULPS           Z3, Z6, Z6
+	VADDPS           Z3, Z6, Z3
+	VBROADCASTSS     constants<>+2144(SB), Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS.BCST      constants<>+2176(SB), Z6, Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS.BCST      constants<>+2208(SB), Z6, Z6
+	VMULPS           Z4, Z6, Z6
+	VADDPS.BCST      constants<>+896(SB), Z6, Z6
+	VMULPS           Z4, Z6, Z4
+	VADDPS.BCST      constants<>+96(SB), Z4, Z4
+	VPTESTMD.BCST    constants<>+1184(SB), Z2, K1
+	VBLENDMPS        Z3, Z4, K1, Z6
+	VBLENDMPS        Z4, Z3, K1, Z3
+	VPADDD.BCST      constants<>+1184(SB), Z2, Z4
+	VPTERNLOGD.BCST  $0x78, constants<>+32(SB), Z4, Z6
+	VMULPS           Z6, Z1, Z4
+	VPTERNLOGD.BCST  $0x78, constants<>+32(SB), Z2, Z3
+	VMULPS           Z3, Z1, Z1
+	VUNPCKLPS        Z0, Z5, Z2
+	VUNPCKLPS        Z1, Z4, Z3
+	VUNPCKHPS        Z0, Z5, Z0
+	VUNPCKHPS        Z1, Z4, Z1
+	VUNPCKLPD        Z3, Z2, Z4
+	VUNPCKHPD        Z3, Z2, Z2
+	VUNPCKLPD        Z1, Z0, Z3
+	VUNPCKHPD        Z1, Z0, Z0
+	VMOVUPS          Z4, (AX)
+	VMOVUPS          Z2, 64(AX)
+	VMOVUPS          Z3, 128(AX)
+	VMOVUPS          Z0, 192(AX)
+	ADDQ             $+256, AX
+	DECQ             CX
+	JNZ              loop
 	VZEROUPPER
 	RET
 
@@ -10729,220 +10643,116 @@ DATA constants<>+2352(SB)/4, $0xcd9e8d57
 DATA constants<>+2356(SB)/4, $0xcd9e8d57
 DATA constants<>+2360(SB)/4, $0xcd9e8d57
 DATA constants<>+2364(SB)/4, $0xcd9e8d57
-DATA constants<>+2368(SB)/4, $0x9e3779b9
-DATA constants<>+2372(SB)/4, $0x9e3779b9
-DATA constants<>+2376(SB)/4, $0x9e3779b9
-DATA constants<>+2380(SB)/4, $0x9e3779b9
-DATA constants<>+2384(SB)/4, $0x9e3779b9
-DATA constants<>+2388(SB)/4, $0x9e3779b9
-DATA constants<>+2392(SB)/4, $0x9e3779b9
-DATA constants<>+2396(SB)/4, $0x9e3779b9
-DATA constants<>+2400(SB)/4, $0xbb67ae85
-DATA constants<>+2404(SB)/4, $0xbb67ae85
-DATA constants<>+2408(SB)/4, $0xbb67ae85
-DATA constants<>+2412(SB)/4, $0xbb67ae85
-DATA constants<>+2416(SB)/4, $0xbb67ae85
-DATA constants<>+2420(SB)/4, $0xbb67ae85
-DATA constants<>+2424(SB)/4, $0xbb67ae85
-DATA constants<>+2428(SB)/4, $0xbb67ae85
-DATA constants<>+2432(SB)/4, $0x3c6ef372
-DATA constants<>+2436(SB)/4, $0x3c6ef372
-DATA constants<>+2440(SB)/4, $0x3c6ef372
-DATA constants<>+2444(SB)/4, $0x3c6ef372
-DATA constants<>+2448(SB)/4, $0x3c6ef372
-DATA constants<>+2452(SB)/4, $0x3c6ef372
-DATA constants<>+2456(SB)/4, $0x3c6ef372
-DATA constants<>+2460(SB)/4, $0x3c6ef372
-DATA constants<>+2464(SB)/4, $0x76cf5d0a
-DATA constants<>+2468(SB)/4, $0x76cf5d0a
-DATA constants<>+2472(SB)/4, $0x76cf5d0a
-DATA constants<>+2476(SB)/4, $0x76cf5d0a
-DATA constants<>+2480(SB)/4, $0x76cf5d0a
-DATA constants<>+2484(SB)/4, $0x76cf5d0a
-DATA constants<>+2488(SB)/4, $0x76cf5d0a
-DATA constants<>+2492(SB)/4, $0x76cf5d0a
-DATA constants<>+2496(SB)/4, $0xdaa66d2b
-DATA constants<>+2500(SB)/4, $0xdaa66d2b
-DATA constants<>+2504(SB)/4, $0xdaa66d2b
-DATA constants<>+2508(SB)/4, $0xdaa66d2b
-DATA constants<>+2512(SB)/4, $0xdaa66d2b
-DATA constants<>+2516(SB)/4, $0xdaa66d2b
-DATA constants<>+2520(SB)/4, $0xdaa66d2b
-DATA constants<>+2524(SB)/4, $0xdaa66d2b
-DATA constants<>+2528(SB)/4, $0x32370b8f
-DATA constants<>+2532(SB)/4, $0x32370b8f
-DATA constants<>+2536(SB)/4, $0x32370b8f
-DATA constants<>+2540(SB)/4, $0x32370b8f
-DATA constants<>+2544(SB)/4, $0x32370b8f
-DATA constants<>+2548(SB)/4, $0x32370b8f
-DATA constants<>+2552(SB)/4, $0x32370b8f
-DATA constants<>+2556(SB)/4, $0x32370b8f
-DATA constants<>+2560(SB)/4, $0x78dde6e4
-DATA constants<>+2564(SB)/4, $0x78dde6e4
-DATA constants<>+2568(SB)/4, $0x78dde6e4
-DATA constants<>+2572(SB)/4, $0x78dde6e4
-DATA constants<>+2576(SB)/4, $0x78dde6e4
-DATA constants<>+2580(SB)/4, $0x78dde6e4
-DATA constants<>+2584(SB)/4, $0x78dde6e4
-DATA constants<>+2588(SB)/4, $0x78dde6e4
-DATA constants<>+2592(SB)/4, $0xed9eba14
-DATA constants<>+2596(SB)/4, $0xed9eba14
-DATA constants<>+2600(SB)/4, $0xed9eba14
-DATA constants<>+2604(SB)/4, $0xed9eba14
-DATA constants<>+2608(SB)/4, $0xed9eba14
-DATA constants<>+2612(SB)/4, $0xed9eba14
-DATA constants<>+2616(SB)/4, $0xed9eba14
-DATA constants<>+2620(SB)/4, $0xed9eba14
-DATA constants<>+2624(SB)/4, $0x1715609d
-DATA constants<>+2628(SB)/4, $0x1715609d
-DATA constants<>+2632(SB)/4, $0x1715609d
-DATA constants<>+2636(SB)/4, $0x1715609d
-DATA constants<>+2640(SB)/4, $0x1715609d
-DATA constants<>+2644(SB)/4, $0x1715609d
-DATA constants<>+2648(SB)/4, $0x1715609d
-DATA constants<>+2652(SB)/4, $0x1715609d
-DATA constants<>+2656(SB)/4, $0xa9066899
-DATA constants<>+2660(SB)/4, $0xa9066899
-DATA constants<>+2664(SB)/4, $0xa9066899
-DATA constants<>+2668(SB)/4, $0xa9066899
-DATA constants<>+2672(SB)/4, $0xa9066899
-DATA constants<>+2676(SB)/4, $0xa9066899
-DATA constants<>+2680(SB)/4, $0xa9066899
-DATA constants<>+2684(SB)/4, $0xa9066899
-DATA constants<>+2688(SB)/4, $0xb54cda56
-DATA constants<>+2692(SB)/4, $0xb54cda56
-DATA constants<>+2696(SB)/4, $0xb54cda56
-DATA constants<>+2700(SB)/4, $0xb54cda56
-DATA constants<>+2704(SB)/4, $0xb54cda56
-DATA constants<>+2708(SB)/4, $0xb54cda56
-DATA constants<>+2712(SB)/4, $0xb54cda56
-DATA constants<>+2716(SB)/4, $0xb54cda56
-DATA constants<>+2720(SB)/4, $0x646e171e
-DATA constants<>+2724(SB)/4, $0x646e171e
-DATA constants<>+2728(SB)/4, $0x646e171e
-DATA constants<>+2732(SB)/4, $0x646e171e
-DATA constants<>+2736(SB)/4, $0x646e171e
-DATA constants<>+2740(SB)/4, $0x646e171e
-DATA constants<>+2744(SB)/4, $0x646e171e
-DATA constants<>+2748(SB)/4, $0x646e171e
-DATA constants<>+2752(SB)/4, $0x5384540f
-DATA constants<>+2756(SB)/4, $0x5384540f
-DATA constants<>+2760(SB)/4, $0x5384540f
-DATA constants<>+2764(SB)/4, $0x5384540f
-DATA constants<>+2768(SB)/4, $0x5384540f
-DATA constants<>+2772(SB)/4, $0x5384540f
-DATA constants<>+2776(SB)/4, $0x5384540f
-DATA constants<>+2780(SB)/4, $0x5384540f
-DATA constants<>+2784(SB)/4, $0x1fd5c5a3
-DATA constants<>+2788(SB)/4, $0x1fd5c5a3
-DATA constants<>+2792(SB)/4, $0x1fd5c5a3
-DATA constants<>+2796(SB)/4, $0x1fd5c5a3
-DATA constants<>+2800(SB)/4, $0x1fd5c5a3
-DATA constants<>+2804(SB)/4, $0x1fd5c5a3
-DATA constants<>+2808(SB)/4, $0x1fd5c5a3
-DATA constants<>+2812(SB)/4, $0x1fd5c5a3
-DATA constants<>+2816(SB)/4, $0xf1bbcdc8
-DATA constants<>+2820(SB)/4, $0xf1bbcdc8
-DATA constants<>+2824(SB)/4, $0xf1bbcdc8
-DATA constants<>+2828(SB)/4, $0xf1bbcdc8
-DATA constants<>+2832(SB)/4, $0xf1bbcdc8
-DATA constants<>+2836(SB)/4, $0xf1bbcdc8
-DATA constants<>+2840(SB)/4, $0xf1bbcdc8
-DATA constants<>+2844(SB)/4, $0xf1bbcdc8
-DATA constants<>+2848(SB)/4, $0xdb3d7428
-DATA constants<>+2852(SB)/4, $0xdb3d7428
-DATA constants<>+2856(SB)/4, $0xdb3d7428
-DATA constants<>+2860(SB)/4, $0xdb3d7428
-DATA constants<>+2864(SB)/4, $0xdb3d7428
-DATA constants<>+2868(SB)/4, $0xdb3d7428
-DATA constants<>+2872(SB)/4, $0xdb3d7428
-DATA constants<>+2876(SB)/4, $0xdb3d7428
-DATA constants<>+2880(SB)/4, $0x8ff34781
-DATA constants<>+2884(SB)/4, $0x8ff34781
-DATA constants<>+2888(SB)/4, $0x8ff34781
-DATA constants<>+2892(SB)/4, $0x8ff34781
-DATA constants<>+2896(SB)/4, $0x8ff34781
-DATA constants<>+2900(SB)/4, $0x8ff34781
-DATA constants<>+2904(SB)/4, $0x8ff34781
-DATA constants<>+2908(SB)/4, $0x8ff34781
-DATA constants<>+2912(SB)/4, $0x96a522ad
-DATA constants<>+2916(SB)/4, $0x96a522ad
-DATA constants<>+2920(SB)/4, $0x96a522ad
-DATA constants<>+2924(SB)/4, $0x96a522ad
-DATA constants<>+2928(SB)/4, $0x96a522ad
-DATA constants<>+2932(SB)/4, $0x96a522ad
-DATA constants<>+2936(SB)/4, $0x96a522ad
-DATA constants<>+2940(SB)/4, $0x96a522ad
-DATA constants<>+2944(SB)/4, $0x00100000
-DATA constants<>+2948(SB)/4, $0x41e00000
-DATA constants<>+2952(SB)/4, $0x00100000
-DATA constants<>+2956(SB)/4, $0x41e00000
-DATA constants<>+2960(SB)/4, $0x00100000
-DATA constants<>+2964(SB)/4, $0x41e00000
-DATA constants<>+2968(SB)/4, $0x00100000
-DATA constants<>+2972(SB)/4, $0x41e00000
-DATA constants<>+2976(SB)/4, $0x2f800000
-DATA constants<>+2980(SB)/4, $0x2f800000
-DATA constants<>+2984(SB)/4, $0x2f800000
-DATA constants<>+2988(SB)/4, $0x2f800000
-DATA constants<>+2992(SB)/4, $0x2f800000
-DATA constants<>+2996(SB)/4, $0x2f800000
-DATA constants<>+3000(SB)/4, $0x2f800000
-DATA constants<>+3004(SB)/4, $0x2f800000
-DATA constants<>+3008(SB)/4, $0x3f7fffff
-DATA constants<>+3012(SB)/4, $0x3f7fffff
-DATA constants<>+3016(SB)/4, $0x3f7fffff
-DATA constants<>+3020(SB)/4, $0x3f7fffff
-DATA constants<>+3024(SB)/4, $0x3f7fffff
-DATA constants<>+3028(SB)/4, $0x3f7fffff
-DATA constants<>+3032(SB)/4, $0x3f7fffff
-DATA constants<>+3036(SB)/4, $0x3f7fffff
-DATA constants<>+3040(SB)/4, $0x00000008
-DATA constants<>+3044(SB)/4, $0x00000008
-DATA constants<>+3048(SB)/4, $0x00000008
-DATA constants<>+3052(SB)/4, $0x00000008
-DATA constants<>+3056(SB)/4, $0x00000008
-DATA constants<>+3060(SB)/4, $0x00000008
-DATA constants<>+3064(SB)/4, $0x00000008
-DATA constants<>+3068(SB)/4, $0x00000008
-DATA constants<>+3072(SB)/4, $0x00000000
-DATA constants<>+3076(SB)/4, $0xc1f00000
-DATA constants<>+3080(SB)/4, $0x00000000
-DATA constants<>+3084(SB)/4, $0xc1f00000
-DATA constants<>+3088(SB)/4, $0x00000000
-DATA constants<>+3092(SB)/4, $0xc1f00000
-DATA constants<>+3096(SB)/4, $0x00000000
-DATA constants<>+3100(SB)/4, $0xc1f00000
-DATA constants<>+3104(SB)/4, $0xc0000000
-DATA constants<>+3108(SB)/4, $0xc0000000
-DATA constants<>+3112(SB)/4, $0xc0000000
-DATA constants<>+3116(SB)/4, $0xc0000000
-DATA constants<>+3120(SB)/4, $0xc0000000
-DATA constants<>+3124(SB)/4, $0xc0000000
-DATA constants<>+3128(SB)/4, $0xc0000000
-DATA constants<>+3132(SB)/4, $0xc0000000
-DATA constants<>+3136(SB)/4, $0x20000000
-DATA constants<>+3140(SB)/4, $0x20000000
-DATA constants<>+3144(SB)/4, $0x20000000
-DATA constants<>+3148(SB)/4, $0x20000000
-DATA constants<>+3152(SB)/4, $0x20000000
-DATA constants<>+3156(SB)/4, $0x20000000
-DATA constants<>+3160(SB)/4, $0x20000000
-DATA constants<>+3164(SB)/4, $0x20000000
-DATA constants<>+3168(SB)/4, $0x30c90fdb
-DATA constants<>+3172(SB)/4, $0x30c90fdb
-DATA constants<>+3176(SB)/4, $0x30c90fdb
-DATA constants<>+3180(SB)/4, $0x30c90fdb
-DATA constants<>+3184(SB)/4, $0x30c90fdb
-DATA constants<>+3188(SB)/4, $0x30c90fdb
-DATA constants<>+3192(SB)/4, $0x30c90fdb
-DATA constants<>+3196(SB)/4, $0x30c90fdb
-DATA constants<>+3200(SB)/4, $0x00000010
-DATA constants<>+3204(SB)/4, $0x00000010
-DATA constants<>+3208(SB)/4, $0x00000010
-DATA constants<>+3212(SB)/4, $0x00000010
-DATA constants<>+3216(SB)/4, $0x00000010
-DATA constants<>+3220(SB)/4, $0x00000010
-DATA constants<>+3224(SB)/4, $0x00000010
-DATA constants<>+3228(SB)/4, $0x00000010
-GLOBL constants<>(SB), RODATA|NOPTR, $3232
+DATA constants<>+2368(SB)/4, $0x00000008
+DATA constants<>+2372(SB)/4, $0x00000008
+DATA constants<>+2376(SB)/4, $0x00000008
+DATA constants<>+2380(SB)/4, $0x00000008
+DATA constants<>+2384(SB)/4, $0x00000008
+DATA constants<>+2388(SB)/4, $0x00000008
+DATA constants<>+2392(SB)/4, $0x00000008
+DATA constants<>+2396(SB)/4, $0x00000008
+DATA constants<>+2400(SB)/4, $0x0000ffff
+DATA constants<>+2404(SB)/4, $0x0000ffff
+DATA constants<>+2408(SB)/4, $0x0000ffff
+DATA constants<>+2412(SB)/4, $0x0000ffff
+DATA constants<>+2416(SB)/4, $0x0000ffff
+DATA constants<>+2420(SB)/4, $0x0000ffff
+DATA constants<>+2424(SB)/4, $0x0000ffff
+DATA constants<>+2428(SB)/4, $0x0000ffff
+DATA constants<>+2432(SB)/4, $0x2f800000
+DATA constants<>+2436(SB)/4, $0x2f800000
+DATA constants<>+2440(SB)/4, $0x2f800000
+DATA constants<>+2444(SB)/4, $0x2f800000
+DATA constants<>+2448(SB)/4, $0x2f800000
+DATA constants<>+2452(SB)/4, $0x2f800000
+DATA constants<>+2456(SB)/4, $0x2f800000
+DATA constants<>+2460(SB)/4, $0x2f800000
+DATA constants<>+2464(SB)/4, $0x2f000000
+DATA constants<>+2468(SB)/4, $0x2f000000
+DATA constants<>+2472(SB)/4, $0x2f000000
+DATA constants<>+2476(SB)/4, $0x2f000000
+DATA constants<>+2480(SB)/4, $0x2f000000
+DATA constants<>+2484(SB)/4, $0x2f000000
+DATA constants<>+2488(SB)/4, $0x2f000000
+DATA constants<>+2492(SB)/4, $0x2f000000
+DATA constants<>+2496(SB)/4, $0x37800000
+DATA constants<>+2500(SB)/4, $0x37800000
+DATA constants<>+2504(SB)/4, $0x37800000
+DATA constants<>+2508(SB)/4, $0x37800000
+DATA constants<>+2512(SB)/4, $0x37800000
+DATA constants<>+2516(SB)/4, $0x37800000
+DATA constants<>+2520(SB)/4, $0x37800000
+DATA constants<>+2524(SB)/4, $0x37800000
+DATA constants<>+2528(SB)/4, $0x3f7fffff
+DATA constants<>+2532(SB)/4, $0x3f7fffff
+DATA constants<>+2536(SB)/4, $0x3f7fffff
+DATA constants<>+2540(SB)/4, $0x3f7fffff
+DATA constants<>+2544(SB)/4, $0x3f7fffff
+DATA constants<>+2548(SB)/4, $0x3f7fffff
+DATA constants<>+2552(SB)/4, $0x3f7fffff
+DATA constants<>+2556(SB)/4, $0x3f7fffff
+DATA constants<>+2560(SB)/4, $0x2aaaaa7f
+DATA constants<>+2564(SB)/4, $0x2aaaaa7f
+DATA constants<>+2568(SB)/4, $0x2aaaaa7f
+DATA constants<>+2572(SB)/4, $0x2aaaaa7f
+DATA constants<>+2576(SB)/4, $0x2aaaaa7f
+DATA constants<>+2580(SB)/4, $0x2aaaaa7f
+DATA constants<>+2584(SB)/4, $0x2aaaaa7f
+DATA constants<>+2588(SB)/4, $0x2aaaaa7f
+DATA constants<>+2592(SB)/4, $0xc0000000
+DATA constants<>+2596(SB)/4, $0xc0000000
+DATA constants<>+2600(SB)/4, $0xc0000000
+DATA constants<>+2604(SB)/4, $0xc0000000
+DATA constants<>+2608(SB)/4, $0xc0000000
+DATA constants<>+2612(SB)/4, $0xc0000000
+DATA constants<>+2616(SB)/4, $0xc0000000
+DATA constants<>+2620(SB)/4, $0xc0000000
+DATA constants<>+2624(SB)/4, $0x20000000
+DATA constants<>+2628(SB)/4, $0x20000000
+DATA constants<>+2632(SB)/4, $0x20000000
+DATA constants<>+2636(SB)/4, $0x20000000
+DATA constants<>+2640(SB)/4, $0x20000000
+DATA constants<>+2644(SB)/4, $0x20000000
+DATA constants<>+2648(SB)/4, $0x20000000
+DATA constants<>+2652(SB)/4, $0x20000000
+DATA constants<>+2656(SB)/4, $0x3fffffff
+DATA constants<>+2660(SB)/4, $0x3fffffff
+DATA constants<>+2664(SB)/4, $0x3fffffff
+DATA constants<>+2668(SB)/4, $0x3fffffff
+DATA constants<>+2672(SB)/4, $0x3fffffff
+DATA constants<>+2676(SB)/4, $0x3fffffff
+DATA constants<>+2680(SB)/4, $0x3fffffff
+DATA constants<>+2684(SB)/4, $0x3fffffff
+DATA constants<>+2688(SB)/4, $0x30c90fdb
+DATA constants<>+2692(SB)/4, $0x30c90fdb
+DATA constants<>+2696(SB)/4, $0x30c90fdb
+DATA constants<>+2700(SB)/4, $0x30c90fdb
+DATA constants<>+2704(SB)/4, $0x30c90fdb
+DATA constants<>+2708(SB)/4, $0x30c90fdb
+DATA constants<>+2712(SB)/4, $0x30c90fdb
+DATA constants<>+2716(SB)/4, $0x30c90fdb
+DATA constants<>+2720(SB)/4, $0x00000010
+DATA constants<>+2724(SB)/4, $0x00000010
+DATA constants<>+2728(SB)/4, $0x00000010
+DATA constants<>+2732(SB)/4, $0x00000010
+DATA constants<>+2736(SB)/4, $0x00000010
+DATA constants<>+2740(SB)/4, $0x00000010
+DATA constants<>+2744(SB)/4, $0x00000010
+DATA constants<>+2748(SB)/4, $0x00000010
+DATA constants<>+2752(SB)/4, $0xaaaaaa80
+DATA constants<>+2756(SB)/4, $0xaaaaaa80
+DATA constants<>+2760(SB)/4, $0xaaaaaa80
+DATA constants<>+2764(SB)/4, $0xaaaaaa80
+DATA constants<>+2768(SB)/4, $0xaaaaaa80
+DATA constants<>+2772(SB)/4, $0xaaaaaa80
+DATA constants<>+2776(SB)/4, $0xaaaaaa80
+DATA constants<>+2780(SB)/4, $0xaaaaaa80
+DATA constants<>+2784(SB)/4, $0xffffffff
+DATA constants<>+2788(SB)/4, $0xffffffff
+DATA constants<>+2792(SB)/4, $0xffffffff
+DATA constants<>+2796(SB)/4, $0xffffffff
+DATA constants<>+2800(SB)/4, $0xffffffff
+DATA constants<>+2804(SB)/4, $0xffffffff
+DATA constants<>+2808(SB)/4, $0xffffffff
+DATA constants<>+2812(SB)/4, $0xffffffff
+GLOBL constants<>(SB), RODATA|NOPTR, $2816

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -355,4 +356,41 @@ func rate(b *testing.B, elements, bytes int) {
 	b.ReportMetric(s, "Gelem/s")
 	b.ReportMetric(s*float64(bytes), "GB/s")
 	b.ReportMetric(0, "ns/op")
+}
+
+// TestFirst compares PutFirst32 and PickFirst32 with plain loops, for every length, and wants nothing behind it changed.
+func TestFirst(t *testing.T) {
+	nan := float32(math.NaN())
+	onEachSet(t, func(t *testing.T) {
+		for n := range 100 {
+			x, m, d, left := normals(n+1), normals(n+1), normals(n+1), make([]float32, n+1)
+			for i := range x {
+				left[i] = float32(i % 5 / 2 % 2)
+				switch i % 3 {
+				case 0:
+					m[i] = x[i]
+				case 1:
+					x[i], m[i], d[i] = nan, nan, nan
+				}
+			}
+			put, pick := normals(n+1), normals(n+1)
+			wantPut, wantPick, wantLeft := slices.Clone(put), slices.Clone(pick), slices.Clone(left)
+			for i := range n {
+				if left[i] == 1 && x[i] == m[i] {
+					wantPut[i] += d[i]
+					wantPick[i], wantLeft[i] = d[i], 0
+				}
+			}
+			for what, c := range map[string]struct {
+				f         func(out, x, m, d, left []float32)
+				out, want []float32
+			}{"put": {PutFirst32, put, wantPut}, "pick": {PickFirst32, pick, wantPick}} {
+				l := slices.Clone(left)
+				c.f(c.out[:n], x, m, d, l)
+				if !slices.Equal(c.out, c.want) || !slices.Equal(l, wantLeft) {
+					t.Fatalf("%s of %d: want %v and %v left, got %v and %v", what, n, c.want, wantLeft, c.out, l)
+				}
+			}
+		}
+	})
 }

@@ -372,21 +372,16 @@ func (g isa) broadcast(m Mem) Op {
 }
 
 // halves are the low and the high half of x as float64.
-func (g isa) halves(x Op) (low, high Op) { return g.halvesBy(VCVTPS2PD, x) }
-
-// halvesI are those of integers.
-func (g isa) halvesI(x Op) (low, high Op) { return g.halvesBy(VCVTDQ2PD, x) }
-
-func (g isa) halvesBy(convert instruction, x Op) (low, high Op) {
+func (g isa) halves(x Op) (low, high Op) {
 	a, b, top := g.vec(), g.vec(), g.half()
 	if g.wide {
-		convert(x.(Vec).AsY(), a)
+		VCVTPS2PD(x.(Vec).AsY(), a)
 		VEXTRACTF64X4(Imm(1), x, top)
 	} else {
-		convert(x.(Vec).AsX(), a)
+		VCVTPS2PD(x.(Vec).AsX(), a)
 		VEXTRACTF128(Imm(1), x, top)
 	}
-	convert(top, b)
+	VCVTPS2PD(top, b)
 	return a, b
 }
 

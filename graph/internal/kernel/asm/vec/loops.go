@@ -67,6 +67,23 @@ func (g isa) elementwise() {
 	g.entry("},\n")
 	g.binaries()
 	g.where()
+	g.atFirst("putFirst", func(hit, out, d Op) Op { return g.add(out, g.choose(hit, d, c(0))) })
+	g.atFirst("pickFirst", func(hit, out, d Op) Op { return g.choose(hit, d, out) })
+}
+
+// atFirst writes a function that changes out by d where left is 1 and x is m, and makes left 0 there.
+func (g isa) atFirst(name string, change func(hit, out, d Op) Op) {
+	g.entry("%s: %s,\n", name, g.function(name, "(out, x, m, d, left *float32, n int)"))
+	out, x, m, d, left, n := pointer("out"), pointer("x"), pointer("m"), pointer("d"), pointer("left"), pointer("n")
+	g.loop(n, func(i Register, mask Op) {
+		was := g.load(at(left, i), mask)
+		taken := g.choose(g.compare(g.load(at(x, i), mask), equal, g.load(at(m, i), mask)), was, c(0))
+		g.store(g.sub(was, taken), at(left, i), mask)
+		hit := g.compare(taken, notEqual, c(0))
+		g.store(change(hit, g.load(at(out, i), mask), g.load(at(d, i), mask)), at(out, i), mask)
+	})
+	VZEROUPPER()
+	RET()
 }
 
 func (g isa) jumpIfAny(mask Op, label string) {
