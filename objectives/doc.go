@@ -42,7 +42,7 @@
 //	jensen-shannon              JS_{π,1-π}(y, p)/Z, π = 1/2                                         E. Englesson, H. Azizpour 2021, 2105.04522  wrong labels
 //	kl-div                      Σ y (log y - x)                                                     S. Kullback, R. Leibler 1951                soft targets, distillation
 //	l1                          |d|                                                                 P. Laplace 1774                             regression with outliers, medians
-//	label-perturbation          bce(x, y or (1-2β) y + β)                                           J. Liu et al. 2023 (ICCV)                   dense yes or no, calibrated
+//	label-perturbation          bce(x, y or (1-2β) y + β)                                           J. Liu et al. 2023, 2307.13539              dense yes or no, calibrated
 //	ldr-k                       1/K Σ_{k≤K} (x - x_y + c)_[k]                                       D. Zhu et al. 2023, 2112.14869              errors among the first K count
 //	ldr-kl                      λ log 1/C Σ_k exp((x_k - x_y + c_k)/λ), mean |x| = 1                D. Zhu et al. 2023, 2112.14869              wrong labels; with weight decay
 //	logit-clip                  -log p_y of x min(1, 1/|x|)                                         H. Wei et al. 2023, 2212.04055              wrong labels, with any loss
@@ -69,7 +69,7 @@
 //	rescaled-square             1/C [(x_y - 1)² + Σ_{j≠y} x_j²]                                     L. Hui, M. Belkin 2020, 2006.07322          few classes
 //	robust-log                  l(1) - l(p_y) + 1/(C-1) Σ_{k≠y} l(p_k), l(p) = log(1+100p)          H. Kumar, P. Sastry 2018                    wrong labels
 //	sce                         -0.1 log p_y + 4 (1 - p_y)                                          Y. Wang et al. 2019, 1908.06112             wrong labels
-//	self-calibrating-bce        bce(x, (1-2αβ) y + αβ), α = 0.1, β = 0.5                            J. Liu et al. 2023 (ICCV)                   yes or no, calibrated
+//	self-calibrating-bce        bce(x, (1-2αβ) y + αβ), α = 0.1, β = 0.5                            J. Liu et al. 2023, 2307.13539              yes or no, calibrated
 //	smooth-adversarial          comp-sum + ν sup_{|x'-x|≤γ} |Δ(x') - Δ(x)|, Δ_j = x_y - x_j         A. Mao et al. 2023, 2304.07288              robustness to small changes of the input
 //	smooth-l1                   d²/2 to |d| = 1, |d| - 1/2 beyond                                   R. Girshick 2015, 1504.08083                boxes
 //	soft-labels                 Σ t log t/p                                                         G. Hinton et al. 2015, 1503.02531           a teacher that tells all probabilities

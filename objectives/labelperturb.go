@@ -7,7 +7,7 @@ import (
 )
 
 func init() {
-	const paper = "J. Liu et al. 2023 (ICCV)"
+	const paper = "J. Liu et al. 2023, 2307.13539"
 	Register(
 		Entry{Name: "self-calibrating-bce", Objective: SCBCE,
 			Summary: "binary cross-entropy with the label that perturbation gives in the mean",
@@ -32,8 +32,7 @@ type SCBCEOptions struct {
 }
 
 // Loss is the binary cross-entropy of logits with the target (1 - 2 Alpha Beta) t + Alpha Beta: the mean over the
-// perturbations of labels t (J. Liu et al. 2023, "Model calibration in dense classification with adaptive label
-// perturbation", ICCV). Its best p is (1 - 2 Alpha Beta) η + Alpha Beta where η is the true probability.
+// perturbations of labels t (J. Liu et al. 2023, arXiv 2307.13539). Its best p is (1 - 2 Alpha Beta) η + Alpha Beta where η is the true probability.
 func (o SCBCEOptions) Loss(output, target *graph.Node) *graph.Node {
 	const op = "self_calibrating_bce"
 	needSame(op, output, "target", target)
@@ -73,11 +72,13 @@ func PerturbLabels(s *graph.Scope, target, alpha *graph.Node, beta float64) *gra
 }
 
 // LabelPerturbation is adaptive stochastic label perturbation: a table of one probability for each example of the data
-// set, which a controller moves after each batch until the labels are, in the mean, as sure as the model is right.
+// set, which a controller moves after each batch until the labels are, in the mean, as sure as the model is right; or,
+// with Entropy, as unsure as they can be without loss of accuracy.
 type LabelPerturbation struct {
-	Beta   float64 // strength of a perturbation; 0 means 2
-	Rate   float64 // of the controller; 0 means 0.002
-	Lambda float64 // weight of the limit that the accuracy sets; 0 means 2000
+	Beta    float64 // strength of a perturbation; 0 means 2
+	Rate    float64 // of the controller; 0 means 0.002
+	Lambda  float64 // weight of the limit that the accuracy sets; 0 means 2000
+	Entropy bool    // the limit is that the accuracy stay above the state "floor"
 
 	// With the authors' Rate and Lambda, for which Rate·Lambda·Beta is 8, probabilities jump between 0 and values above
 	// their goal; below 1, as with Lambda 200, they settle.
@@ -94,8 +95,9 @@ func (o LabelPerturbation) filled(op string) LabelPerturbation {
 // Loss is the binary cross-entropy of logits [batch, ...] with perturbed targets of the same type and shape. Ids, Int
 // [batch], are the examples' places in the data set of the given size. The probabilities are the scope's state "alpha"
 // [examples], at first 0; the accuracy on held-out data is its state "accuracy", at first -1: the controller rests until
-// the caller, some epochs later, sets it to a number from 0 to 1 in the store of parameters. Compile Graph.Updates with
-// the step (J. Liu et al. 2023, ICCV).
+// the caller, some epochs later, sets it to a number from 0 to 1 in the store of parameters; with Entropy also the state
+// "floor", the accuracy to keep, at first 0. Compile Graph.Updates with the step (J. Liu et al. 2023, arXiv 2307.13539,
+// whose code has the first variant alone; of the second, the abstract says what it is for).
 func (o LabelPerturbation) Loss(s *graph.Scope, output, target, ids *graph.Node, examples int) *graph.Node {
 	const op = "label_perturbation"
 	o = o.filled(op)
@@ -117,19 +119,23 @@ func (o LabelPerturbation) Loss(s *graph.Scope, output, target, ids *graph.Node,
 	entropy := perExample(BCEWithLogitsOptions{Reduction: ReduceNone}.Loss(x, t))
 	// -log p - log(1-p)
 	sure := perExample(graph.Add(graph.Softplus(x), graph.Softplus(graph.Neg(x))))
-	moved := o.Next(alpha, entropy, sure, accuracy)
+	room := graph.Sub(graph.OneMinus(accuracy), graph.Scale(alpha, o.Beta))
+	if o.Entropy {
+		room = graph.Sub(accuracy, s.State("floor", graph.Constant(0)))
+	}
+	moved := o.Next(alpha, entropy, sure, room)
 	running := graph.GreaterEqual(accuracy, graph.Const(accuracy, 0))
 	s.Update(table, graph.Where(running, replace(table, ids, moved), table))
 	return BCEWithLogits(output, PerturbLabels(s, target, graph.Cast(alpha, output.Dtype()), o.Beta))
 }
 
 // Next is where the controller moves probabilities alpha to, all nodes having one element for each example or one for
-// all: alpha + Rate [(sure - 2 entropy)/Beta + Lambda min(1 - accuracy - Beta alpha, 0)], held in [0, 1/(2 Beta) - 0.01].
-// Entropy is the mean binary cross-entropy with the clean labels and sure that of -log p - log(1-p).
-func (o LabelPerturbation) Next(alpha, entropy, sure, accuracy *graph.Node) *graph.Node {
+// all: alpha + Rate [(sure - 2 entropy)/Beta + Lambda min(room, 0)], held in [0, 1/(2 Beta) - 0.01]. Entropy is the mean
+// binary cross-entropy with the clean labels and sure that of -log p - log(1-p). Room is 1 - accuracy - Beta alpha, or
+// with Entropy the accuracy less its floor.
+func (o LabelPerturbation) Next(alpha, entropy, sure, room *graph.Node) *graph.Node {
 	o = o.filled("label_perturbation")
 	push := graph.Scale(graph.Sub(sure, graph.Scale(entropy, 2)), 1/o.Beta)
-	room := graph.Sub(graph.OneMinus(accuracy), graph.Scale(alpha, o.Beta))
 	limit := graph.Scale(graph.Minimum(room, graph.Const(room, 0)), o.Lambda)
 	moved := graph.Add(alpha, graph.Scale(graph.Add(push, limit), o.Rate))
 	return graph.Clip(moved, 0, 1/(2*o.Beta)-0.01)

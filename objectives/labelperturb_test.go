@@ -39,7 +39,7 @@ func TestControllerSteps(t *testing.T) {
 	const bce, cal = .1053605157, 2.4079456087 // of p = 0.9, y = 1
 	next := func(o LabelPerturbation, alpha, bce, cal, accuracy float64) float64 {
 		row := func(v float64) *graph.Array { return graph.ArrayOf([]float64{v}, 1) }
-		got, _ := evaluate(t, func(x []*graph.Node) *graph.Node { return o.Next(x[0], x[1], x[2], x[3]) }, row(alpha), row(bce), row(cal), row(accuracy))
+		got, _ := evaluate(t, func(x []*graph.Node) *graph.Node { return o.Next(x[0], x[1], x[2], x[3]) }, row(alpha), row(bce), row(cal), row(1-accuracy-2*alpha))
 		return got.At(0)
 	}
 	wantNear(t, "from 0", 1e-9, []float64{next(LabelPerturbation{}, 0, bce, cal, .95)}, []float64{0.0021972246})
@@ -141,5 +141,47 @@ func TestLabelPerturbation(t *testing.T) {
 				t.Errorf("loss or derivative is %v", v)
 			}
 		}
+	}
+}
+
+// The variant of maximum entropy raises the probabilities of sure and right examples while the accuracy is at its floor
+// or above, and lowers all of them below it.
+func TestLabelPerturbationEntropy(t *testing.T) {
+	params := &graph.Params{DType: graph.Float64, Seed: 3}
+	o := LabelPerturbation{Entropy: true, Lambda: 200, Rate: .01}
+	var x, y, ids *graph.Node
+	g, err := graph.Build(params, func(s *graph.Scope) {
+		x, y, ids = s.Input("x", graph.Float64, 2), s.Input("y", graph.Float64, 2), s.Input("ids", graph.Int, 2)
+		o.Loss(s, x, y, ids, 2)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := g.Compile(g.Updates()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The slope of the mean loss by beta·alpha is that of bce(x, (1-2b) y + b) by b: (1-2y) x, of either sign.
+	copy(p.Array(x).Float64s(), []float64{3, -2})
+	copy(p.Array(y).Float64s(), []float64{1, 1})
+	copy(p.Array(ids).Ints(), []int{0, 1})
+	up := []float64{.01 * 3 / 2, .01 * -2 / 2}
+	for _, c := range []struct {
+		accuracy float64
+		want     []float64
+	}{
+		{-1, []float64{.1, .1}},
+		{.9, []float64{.1 + up[0], .1 + up[1]}},
+		{.8, []float64{.1 + up[0], .1 + up[1]}},
+		{.79, []float64{.1 + up[0] - .01*200*.01, .1 + up[1] - .01*200*.01}},
+		{.5, []float64{0, 0}},
+	} {
+		copy(params.Get("alpha").Value.Float64s(), []float64{.1, .1})
+		params.Get("accuracy").Value.Set(0, c.accuracy)
+		params.Get("floor").Value.Set(0, .8)
+		if err := p.Run(); err != nil {
+			t.Fatal(err)
+		}
+		wantNear(t, fmt.Sprint("accuracy ", c.accuracy), 1e-12, params.Get("alpha").Value.Float64s(), c.want)
 	}
 }

@@ -53,7 +53,7 @@ func calibration(e *experiment) error {
 	}
 	e.report(list, "cross-entropy", "label smoothing", "squentropy", "then a temperature")
 	if !e.expectation {
-		return nil
+		return e.rightness()
 	}
 	ce := pick(list, "cross-entropy")
 	sure := func(p *objectives.Predictions) float64 {
@@ -86,7 +86,7 @@ func calibration(e *experiment) error {
 		widest = max(widest, ce.accuracy()-c.accuracy(), c.accuracy()-ce.accuracy())
 	}
 	e.Text(fmt.Sprintf("None of them is for accuracy, and no effect on it is reported: here all lie within %.1f points of cross-entropy.", widest))
-	return nil
+	return e.rightness()
 }
 
 // scale trains by cross-entropy and then one temperature by the objective, on held-out examples.

@@ -99,12 +99,15 @@ func confidences(p *objectives.Predictions) (right, wrong []float64) {
 	return right, wrong
 }
 
-// The measures of the table.
-var measures = []struct {
+// A measure is a column of a table.
+type measure struct {
 	name   string
 	format string
 	of     func(p *objectives.Predictions) float64
-}{
+}
+
+// The measures of the usual table.
+var measures = []measure{
 	{"accuracy, %", "%.1f", func(p *objectives.Predictions) float64 { return 100 * p.Accuracy() }},
 	{"top 2, %", "%.1f", func(p *objectives.Predictions) float64 { return 100 * p.TopK(2) }},
 	{"ECE, %", "%.1f", func(p *objectives.Predictions) float64 { return 100 * p.ECE(bins) }},
@@ -134,15 +137,15 @@ func (c candidate) moments(of func(p *objectives.Predictions) float64) (mean, de
 	return mean, math.Sqrt(deviation / math.Max(n-1, 1))
 }
 
-// report is the table of all candidates and the reliability diagram of some.
-func (e *experiment) report(list []candidate, shown ...string) {
+// table shows some measures of all candidates.
+func (e *experiment) table(list []candidate, columns ...measure) {
 	t := notebook.Table{Title: fmt.Sprintf("Test examples, means and standard deviations of %d runs", e.seeds), Header: []string{"objective"}}
-	for _, m := range measures {
+	for _, m := range columns {
 		t.Header = append(t.Header, m.name)
 	}
 	for _, c := range list {
 		row := []string{c.name}
-		for _, m := range measures {
+		for _, m := range columns {
 			mean, deviation := c.moments(m.of)
 			cell := fmt.Sprintf(m.format, mean)
 			if e.seeds > 1 {
@@ -153,6 +156,16 @@ func (e *experiment) report(list []candidate, shown ...string) {
 		t.Rows = append(t.Rows, row)
 	}
 	e.Table(t)
+}
+
+// report is the table of all candidates and the reliability diagram of some.
+func (e *experiment) report(list []candidate, shown ...string) {
+	e.table(list, measures...)
+	e.reliability(list, shown...)
+}
+
+// reliability is the diagram of some candidates.
+func (e *experiment) reliability(list []candidate, shown ...string) {
 	plot := notebook.Plot{Title: "Reliability: how often answers of a confidence are right", X: "confidence", Y: "accuracy",
 		Lines: []notebook.Line{{Name: "calibrated", X: []float64{0, 1}, Y: []float64{0, 1}}}}
 	for _, name := range shown {

@@ -35,6 +35,11 @@ var pages = []struct {
 	{"long-tail", "Objectives when some classes are rare", longTail},
 	{"retrieval", "Objectives for finding examples of classes never seen", retrieval},
 	{"one-class", "Objectives with examples of one class only", oneClass},
+	{"adversarial", "Objectives when inputs are changed on purpose", adversarial},
+	{"chequerboard", "Objectives for classes like the fields of a chequerboard", chequerboard},
+	{"segmentation", "Objectives for pixels, with labels perturbed", segmentation},
+	{"sets", "Objectives of sets, for few examples", setLearning},
+	{"shortcuts", "Objectives when a shortcut is too easy", shortcuts},
 	{"neighbours", "One objective of two distributions: maps and clusters", neighbours},
 }
 
@@ -47,6 +52,7 @@ type experiment struct {
 	seed        uint64
 	seeds       int
 	expectation bool // whether what is known of digits can be expected of this run
+	claims      bool // whether there are runs enough to expect what holds of any data
 }
 
 func main() {
@@ -106,7 +112,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		e := &experiment{page, ctx, train, test, *name, *seed, *seeds, *name == "digits" && *seeds >= 3}
+		e := &experiment{page, ctx, train, test, *name, *seed, *seeds, *name == "digits" && *seeds >= 3, *seeds >= 3}
 		if err := p.write(e); err != nil {
 			page.Close()
 			return err

@@ -60,7 +60,7 @@ func retrieval(e *experiment) error {
 			return name, err
 		}
 		for k, test := range []*data.Set{seen, unseen} {
-			if results[i][k], err = measure(embeddings[k], test); err != nil {
+			if results[i][k], err = measureOf(embeddings[k], test); err != nil {
 				return name, err
 			}
 		}
@@ -134,7 +134,7 @@ func (m measured) recall4() float64 { return m[1] }
 func (m measured) ap() float64      { return m[2] }
 func (m measured) nmi() float64     { return m[3] }
 
-func measure(embedding *graph.Array, d *data.Set) (m measured, err error) {
+func measureOf(embedding *graph.Array, d *data.Set) (m measured, err error) {
 	r, err := metric.NewRetrieval(embedding, d.Labels)
 	if err != nil {
 		return m, err

@@ -116,7 +116,7 @@ func (r RobustMeanTeacher) Start(model layers.Layer, params *graph.Params, spec 
 	if err := r.check(model, params, spec, source); err != nil {
 		return nil, err
 	}
-	t := &MeanTeacher{rule: r, spec: spec, source: source, student: params.Clone(), gain: 1}
+	t := &MeanTeacher{rule: r, spec: spec, source: source, student: params.Clone(), counters: graph.NewArray(graph.Int, 2), gain: 1}
 	t.student.Seed = spec.Seed
 	if source != nil {
 		t.batch, t.order = rules.NewBatch(spec), make([]int, source.Len())
@@ -136,16 +136,20 @@ type MeanTeacher struct {
 	source rules.Data
 	batch  *rules.Batch // of the source
 	order  []int        // of the source's examples in this pass
-	drawn  int          // batches of the source
+	means  *graph.Array // features of the source's classes; nil without Contrast
 
 	taught      *graph.Program // the teacher
 	tx          *graph.Node
 	adapt, warm *pass
 	scores      *graph.Array
 
-	steps int
-	gain  float64 // of the learning rate
+	counters *graph.Array // Int: steps made, batches drawn from the source
+	gain     float64      // of the learning rate
 }
+
+// steps and drawn are the counters.
+func (t *MeanTeacher) steps() *int { return &t.counters.Ints()[0] }
+func (t *MeanTeacher) drawn() *int { return &t.counters.Ints()[1] }
 
 // pass is a compiled loss with what it updates.
 type pass struct {
@@ -173,7 +177,7 @@ func (t *MeanTeacher) Student() *graph.Params { return t.student }
 func (t *MeanTeacher) Teacher() *graph.Params { return t.teacher }
 
 // Steps is how many steps were made, those of WarmUp among them.
-func (t *MeanTeacher) Steps() int { return t.steps }
+func (t *MeanTeacher) Steps() int { return *t.steps() }
 
 func (t *MeanTeacher) input(s *graph.Scope, name string) *graph.Node {
 	return s.Input(name, s.DType(), append([]int{t.spec.Batch}, t.spec.Input...)...)
@@ -258,11 +262,10 @@ func (t *MeanTeacher) build(model layers.Layer) error {
 	if t.warm, err = compile(g, in, taught, steppers, warm, logits, shared); err != nil || in.prototypes == nil {
 		return err
 	}
-	means, err := t.prototypes(g, in.x, features)
-	if err != nil {
+	if t.means, err = t.prototypes(g, in.x, features); err != nil {
 		return err
 	}
-	return t.adapt.program.Bind(in.prototypes, means)
+	return t.adapt.program.Bind(in.prototypes, t.means)
 }
 
 // contrast projects views [batch, 3, units] and contrasts them.
@@ -329,17 +332,23 @@ func (p *pass) bind(n *graph.Node, a *graph.Array) error {
 // draw fills the batch with the source's next examples, in an order that is new in each pass over it.
 func (t *MeanTeacher) draw() error {
 	n, size := len(t.order)/t.spec.Batch, t.spec.Batch
-	epoch, i := t.drawn/n, t.drawn%n
+	epoch, i := *t.drawn()/n, *t.drawn()%n
 	if i == 0 {
-		for j := range t.order {
-			t.order[j] = j
-		}
-		graph.Rand(t.spec.Seed, "adapt/order", uint64(epoch)).Shuffle(len(t.order), func(a, b int) {
-			t.order[a], t.order[b] = t.order[b], t.order[a]
-		})
+		t.shuffle()
 	}
-	t.drawn++
+	*t.drawn()++
 	return t.batch.Fill(t.source, t.order[i*size:(i+1)*size], uint64(epoch))
+}
+
+// shuffle makes the order of this pass over the source.
+func (t *MeanTeacher) shuffle() {
+	for j := range t.order {
+		t.order[j] = j
+	}
+	epoch := *t.drawn() / (len(t.order) / t.spec.Batch)
+	graph.Rand(t.spec.Seed, "adapt/order", uint64(epoch)).Shuffle(len(t.order), func(a, b int) {
+		t.order[a], t.order[b] = t.order[b], t.order[a]
+	})
 }
 
 // prototypes are the mean features of each class of the source, in whole batches of a random order.
@@ -358,7 +367,7 @@ func (t *MeanTeacher) prototypes(g *graph.Graph, x, features *graph.Node) (*grap
 		if err := p.Bind(x, t.batch.X); err != nil {
 			return nil, err
 		}
-		p.SetStep(t.drawn)
+		p.SetStep(*t.drawn())
 		if err := p.Run(); err != nil {
 			return nil, err
 		}
@@ -414,7 +423,7 @@ func (t *MeanTeacher) Step(x *graph.Array) (scores *graph.Array, loss float64, e
 		}
 	}
 	if err := t.step(t.adapt, x); err != nil {
-		return nil, t.adapt.loss.Scalar(), errors.Wrapf(err, "%s: step %d", t.rule.Name(), t.steps)
+		return nil, t.adapt.loss.Scalar(), errors.Wrapf(err, "%s: step %d", t.rule.Name(), t.Steps())
 	}
 	for i := range t.scores.Size() {
 		t.scores.Set(i, t.adapt.logits.At(i)+t.adapt.taught.At(i))
@@ -430,8 +439,8 @@ func (t *MeanTeacher) step(p *pass, x *graph.Array) error {
 	if err := p.bind(p.in.x, x); err != nil {
 		return err
 	}
-	t.taught.SetStep(t.steps)
-	p.program.SetStep(t.steps)
+	t.taught.SetStep(t.Steps())
+	p.program.SetStep(t.Steps())
 	if err := t.taught.Run(); err != nil {
 		return err
 	}
@@ -451,7 +460,7 @@ func (t *MeanTeacher) step(p *pass, x *graph.Array) error {
 			return err
 		}
 	}
-	t.steps++
+	*t.steps()++
 	return objectives.UpdateTeacher(t.teacher, t.student, t.rule.Momentum)
 }
 

@@ -157,26 +157,37 @@ func (c *ClassIncremental) labels(task rules.Data) ([]int, error) {
 	return labels, nil
 }
 
+// trained is the features of x, the logits of the head that trains them, and, after the first task and with Distill, the
+// features before the task; else nil.
+func (c *ClassIncremental) trained(s *graph.Scope, x *graph.Node, first bool) (features, logits, before *graph.Node) {
+	s = s.Root()
+	features = c.extractor.Apply(s, x)
+	logits = layers.Dense{Units: c.spec.Classes, Name: "head"}.Apply(s.Sub(c.rule.Name()), features)
+	if !first && c.rule.Distill > 0 {
+		before = c.extractor.Apply(s.Graph().Scope().Sub(c.rule.Name()).Sub("previous"), x)
+	}
+	return features, logits, before
+}
+
 // extract trains the extractor with a head that begins at 0.
 func (c *ClassIncremental) extract(ctx context.Context, task rules.Data) error {
 	name := c.rule.Name()
 	previous, first := name+"/previous/", len(c.seen) == 0
 	phase := func(s *graph.Scope, x, y *graph.Node) []rules.Goal {
-		features := c.extractor.Apply(s, x)
-		logits := layers.Dense{Units: c.spec.Classes, Name: "head"}.Apply(s.Root().Sub(name), features)
+		features, logits, before := c.trained(s, x, first)
 		loss := objectives.CrossEntropy(logits, y)
-		g := s.Graph()
-		if !first && c.rule.Distill > 0 {
-			before := c.extractor.Apply(g.Scope().Sub(name).Sub("previous"), x)
+		if before != nil {
 			change := graph.Mean(graph.Square(graph.Sub(features, graph.Detach(before))))
 			loss = graph.Add(loss, graph.Scale(change, c.rule.Distill))
 		}
+		g := s.Graph()
 		params := slices.DeleteFunc(g.Trainable(loss), func(n *graph.Node) bool { return strings.HasPrefix(g.Param(n).Name, previous) })
 		return []rules.Goal{rules.Minimize(loss, params)}
 	}
 	plan := rules.Plan{Name: name, Params: c.params, Phases: []rules.Phase{phase}, Optimizer: c.rule.Optimizer,
 		Predict: func(s *graph.Scope, x *graph.Node) *graph.Node {
-			return layers.Dense{Units: c.spec.Classes, Name: "head"}.Apply(s.Root().Sub(name), c.extractor.Apply(s, x))
+			_, logits, _ := c.trained(s, x, true)
+			return logits
 		}}
 	trainer, err := plan.Trainer(c.spec)
 	if err != nil {
@@ -224,8 +235,7 @@ func (c *ClassIncremental) measure(task rules.Data, labels []int) error {
 		if slices.Contains(c.seen, y) {
 			continue
 		}
-		c.seen = append(c.seen, y)
-		c.program.Array(c.unseen).Set(y, 0)
+		c.see(y)
 		for _, a := range []struct{ to, from *graph.Array }{{c.mean, mean}, {c.covariance, covariance}} {
 			n := a.to.Size() / c.spec.Classes
 			copy(a.to.Float64s()[y*n:(y+1)*n], a.from.Float64s()[y*n:(y+1)*n])
