@@ -12,6 +12,7 @@ import (
 type SelfAttention struct {
 	Heads  int  // a divisor of the features; 0 means 1
 	Causal bool // a step sees itself and earlier ones only
+	Init   Init // of both weights; nil: see Init
 	Name   string
 }
 
@@ -24,11 +25,11 @@ func (a SelfAttention) Apply(s *graph.Scope, x *graph.Node) *graph.Node {
 		panic(graph.Fail("self_attention", "Heads", fmt.Sprintf("a divisor of %d features", features), heads))
 	}
 	s = s.Layer("attention", a.Name)
-	qkv := Dense{Units: 3 * features, Name: "qkv"}.Apply(s, x)
+	qkv := Dense{Units: 3 * features, Name: "qkv", Init: a.Init}.Apply(s, x)
 	part := func(i int) *graph.Node {
 		p := graph.Slice(qkv, 2, i*features, (i+1)*features, 1)
 		return graph.Transpose(graph.Reshape(p, batch, time, heads, features/heads), 0, 2, 1, 3)
 	}
 	y := graph.Transpose(graph.Attention(part(0), part(1), part(2), a.Causal), 0, 2, 1, 3)
-	return Dense{Units: features, Name: "out"}.Apply(s, graph.Reshape(y, batch, time, features))
+	return Dense{Units: features, Name: "out", Init: a.Init}.Apply(s, graph.Reshape(y, batch, time, features))
 }

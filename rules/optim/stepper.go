@@ -11,6 +11,9 @@ import (
 type Options struct {
 	Schedule Schedule // nil means Constant
 	Clip     Clip
+	// Rates multiplies the learning rate of the parameters of these names in Stepper.Step; others keep it. Decoupled weight
+	// decay, as AdamW's, is multiplied too.
+	Rates map[string]float64
 }
 
 // Stepper applies an optimiser to a list of parameters. It is not safe for concurrent use.
@@ -19,9 +22,10 @@ type Stepper struct {
 	options   Options
 	params    []*graph.Param
 	state     graph.Params
-	step      []int    // the one element of the array "optim/step": how many steps were made
-	updates   []Update // all ranges of all parameters
-	of        []int    // the parameter of each update
+	step      []int     // the one element of the array "optim/step": how many steps were made
+	updates   []Update  // all ranges of all parameters
+	of        []int     // the parameter of each update
+	rates     []float64 // of each parameter, relative
 }
 
 // chunk is the number of elements that are updated together; different chunks may be updated side by side.
@@ -64,6 +68,14 @@ func New(o Optimizer, params []*graph.Param, options Options) (*Stepper, error) 
 			return nil, graph.Fail(o.Name(), p.Name, "float32 or float64", p.Value.Type)
 		}
 		names[p.Name] = true
+		rate, ok := options.Rates[p.Name]
+		if !ok {
+			rate = 1
+		}
+		if err := check("rates", limit{p.Name, rate, 0}); err != nil {
+			return nil, err
+		}
+		s.rates = append(s.rates, rate)
 		if err := s.add(i, p); err != nil {
 			return nil, err
 		}
@@ -141,7 +153,7 @@ func (s *Stepper) Step(grads []*graph.Array) error {
 	s.step[0]++
 	for i := range s.updates {
 		u := &s.updates[i]
-		u.Grad, u.Step, u.LR, u.GradScale = grads[s.of[i]], s.step[0], lr, scale
+		u.Grad, u.Step, u.LR, u.GradScale = grads[s.of[i]], s.step[0], lr*s.rates[s.of[i]], scale
 	}
 	compute.Parallel(updates{s}, len(s.updates))
 	return nil
