@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pkg/errors"
@@ -17,6 +21,18 @@ type Config struct {
 	Epochs     int  // passes over the data; 0 means 1
 	Validation Data // evaluated after each epoch; nil means none
 
+	// Patience ends the run after so many epochs in a row that were not better than the best one before them; 0 means
+	// never. Better is a higher Accuracy, in regression a lower Error and without validation data a lower Loss, by more
+	// than MinDelta (at least 0).
+	Patience int
+	MinDelta float64
+	// Best ends the run with the parameters of its best epoch in the trainer. With a Checkpoint, they are also kept
+	// beside it, in a file with "-best" before its ending, for Params.Load.
+	Best bool
+
+	// Bar is a terminal, such as os.Stderr, on which a bar with rate and remaining time moves. On a file that is no
+	// terminal nothing is written; nil means none.
+	Bar *os.File
 	// OnStep is called after each step. Its error stops the training and is returned.
 	OnStep func(Progress) error
 	// OnEpoch is called after each epoch, after evaluation and before the checkpoint. Its error stops the training.
@@ -24,9 +40,31 @@ type Config struct {
 
 	// Checkpoint is a file that Fit writes, atomically, after each epoch and when the context ends. Empty means none.
 	Checkpoint string
+	// Every writes Checkpoint also after each so many steps; 0 means none.
+	Every int
+	// Keep leaves a copy of the checkpoint after each of the last so many epochs, with "-epoch3" before its ending.
+	Keep int
 	// Resume continues from Checkpoint if that file exists: the run ends with the same bits as one that was not
 	// interrupted.
 	Resume bool
+}
+
+func (c Config) check() error {
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"Epochs", c.Epochs}, {"Patience", c.Patience}, {"Every", c.Every}, {"Keep", c.Keep}} {
+		if n.value < 0 {
+			return graph.Fail("fit", n.name, "at least 0", n.value)
+		}
+	}
+	if !(c.MinDelta >= 0) {
+		return graph.Fail("fit", "MinDelta", "at least 0", c.MinDelta)
+	}
+	if c.Checkpoint == "" && (c.Every > 0 || c.Keep > 0 || c.Resume) {
+		return graph.Fail("fit", "Checkpoint", "a file, for Every, Keep and Resume", "none")
+	}
+	return nil
 }
 
 // Progress is where a run is after a step.
@@ -74,8 +112,8 @@ func Fit(ctx context.Context, t Trainer, train Data, c Config) (*History, error)
 			return nil, err
 		}
 	}
-	if c.Epochs < 0 {
-		return nil, graph.Fail("fit", "Epochs", "at least 0", c.Epochs)
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	perEpoch := train.Len() / spec.Batch
 	if perEpoch == 0 {
@@ -86,15 +124,17 @@ func Fit(ctx context.Context, t Trainer, train Data, c Config) (*History, error)
 	if err := f.resume(); err != nil {
 		return nil, err
 	}
+	f.bar = newBar(c.Bar, f.at.Step)
+	defer f.bar.clear()
 	batch, order := NewBatch(spec), make([]int, train.Len())
-	for epoch := f.at.Step / perEpoch; epoch < f.Epochs; epoch++ {
+	for epoch := f.at.Step / perEpoch; epoch < f.Epochs && !f.stale(); epoch++ {
 		t.StartEpoch(epoch, f.Epochs)
 		shuffle(order, spec.Seed, epoch)
 		if err := f.epoch(ctx, epoch, batch, order); err != nil {
 			return f.history, err
 		}
 	}
-	return f.history, nil
+	return f.history, f.restore()
 }
 
 type fit struct {
@@ -104,6 +144,8 @@ type fit struct {
 	perEpoch int
 	history  *History
 	at       position
+	bar      *bar
+	best     *graph.Params // of the best epoch, where there is no checkpoint
 }
 
 // position is what a checkpoint has to know beside the trainer's own state.
@@ -132,9 +174,15 @@ func (f *fit) epoch(ctx context.Context, epoch int, batch *Batch, order []int) e
 		f.at.Step++
 		f.at.Sum += loss
 		f.at.Seconds += time.Since(start).Seconds()
+		p := Progress{f.t.Name(), epoch + 1, f.Epochs, f.at.Step, f.Epochs * f.perEpoch, loss}
+		f.bar.draw(p)
 		if f.OnStep != nil {
-			p := Progress{f.t.Name(), epoch + 1, f.Epochs, f.at.Step, f.Epochs * f.perEpoch, loss}
 			if err := f.OnStep(p); err != nil {
+				return err
+			}
+		}
+		if f.Every > 0 && f.at.Step%f.Every == 0 && i < f.perEpoch-1 {
+			if err := f.save(); err != nil {
 				return err
 			}
 		}
@@ -154,7 +202,97 @@ func (f *fit) epoch(ctx context.Context, epoch int, batch *Batch, order []int) e
 			return err
 		}
 	}
+	// The checkpoint comes last: a run that is killed before it makes the other files again.
+	if err := f.keepBest(); err != nil {
+		return err
+	}
+	if err := f.keepCopy(); err != nil {
+		return err
+	}
 	return f.save()
+}
+
+// bestEpoch is the index of the best record, -1 if there is none.
+func (f *fit) bestEpoch() int {
+	best := -1
+	for i, r := range f.history.Records {
+		if best < 0 || f.score(r) > f.score(f.history.Records[best])+f.MinDelta {
+			best = i
+		}
+	}
+	return best
+}
+
+// score is what the best epoch has most of.
+func (f *fit) score(r Record) float64 {
+	switch {
+	case f.Validation == nil:
+		return -r.Loss
+	case f.t.Spec().Classes > 0:
+		return r.Accuracy
+	}
+	return -r.Error
+}
+
+// stale says that patience is at its end.
+func (f *fit) stale() bool {
+	return f.Patience > 0 && len(f.history.Records)-1-f.bestEpoch() >= f.Patience
+}
+
+// keepBest keeps the parameters if the epoch that ended is the best.
+func (f *fit) keepBest() error {
+	last := len(f.history.Records) - 1
+	if !f.Best || f.bestEpoch() != last {
+		return nil
+	}
+	if f.Checkpoint == "" {
+		f.best = f.t.Params().Clone()
+		return nil
+	}
+	meta := map[string]string{metaEpoch: strconv.Itoa(f.history.Records[last].Epoch)}
+	return graph.SaveAll(f.beside("-best"), meta, f.t.Params())
+}
+
+// restore puts the parameters of the best epoch into the trainer.
+func (f *fit) restore() error {
+	i := f.bestEpoch()
+	switch {
+	case !f.Best || i < 0:
+		return nil
+	case f.Checkpoint == "":
+		return f.t.Params().CopyFrom(f.best)
+	}
+	path, epoch := f.beside("-best"), strconv.Itoa(f.history.Records[i].Epoch)
+	meta, err := graph.Metadata(path)
+	if err != nil {
+		return err
+	}
+	if meta[metaEpoch] != epoch {
+		return graph.Fail("fit", path, "parameters of epoch "+epoch, "those of epoch "+strconv.Quote(meta[metaEpoch]))
+	}
+	return f.t.Params().Load(path)
+}
+
+// keepCopy writes the numbered checkpoint of the epoch that ended, and removes the oldest.
+func (f *fit) keepCopy() error {
+	if f.Keep == 0 {
+		return nil
+	}
+	epoch := f.history.Last().Epoch
+	if err := f.saveTo(f.beside(fmt.Sprintf("-epoch%d", epoch))); err != nil {
+		return err
+	}
+	err := os.Remove(f.beside(fmt.Sprintf("-epoch%d", epoch-f.Keep)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return errors.Wrap(err, "fit: checkpoint")
+}
+
+// beside is the path of the checkpoint with a mark before its ending.
+func (f *fit) beside(mark string) string {
+	ending := filepath.Ext(f.Checkpoint)
+	return strings.TrimSuffix(f.Checkpoint, ending) + mark + ending
 }
 
 func first(errs ...error) error {
@@ -175,6 +313,7 @@ func shuffle(order []int, seed uint64, epoch int) {
 }
 
 const (
+	metaEpoch    = "harpe.fit.epoch"
 	metaPosition = "harpe.fit.position"
 	metaHistory  = "harpe.fit.history"
 )
@@ -184,6 +323,10 @@ func (f *fit) save() error {
 	if f.Checkpoint == "" {
 		return nil
 	}
+	return f.saveTo(f.Checkpoint)
+}
+
+func (f *fit) saveTo(path string) error {
 	f.at.PerEpoch, f.at.Examples = f.perEpoch, f.train.Len()
 	at, err := json.Marshal(f.at)
 	if err != nil {
@@ -193,13 +336,16 @@ func (f *fit) save() error {
 	if err != nil {
 		return errors.Wrap(err, "fit: checkpoint")
 	}
-	return f.t.Save(f.Checkpoint, map[string]string{metaPosition: string(at), metaHistory: string(history)})
+	return f.t.Save(path, map[string]string{metaPosition: string(at), metaHistory: string(history)})
 }
 
 // resume reads the checkpoint if it is wanted and there.
 func (f *fit) resume() error {
-	if !f.Resume || f.Checkpoint == "" {
+	if !f.Resume {
 		return nil
+	}
+	if err := f.sweep(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(f.Checkpoint); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -219,6 +365,24 @@ func (f *fit) resume() error {
 		return errors.Wrapf(err, "fit: %s: history", f.Checkpoint)
 	}
 	return nil
+}
+
+// sweep removes what a killed process left of files that it had not finished.
+func (f *fit) sweep() error {
+	folder, name := filepath.Split(f.Checkpoint)
+	ending := filepath.Ext(name)
+	unfinished := regexp.MustCompile("^" + regexp.QuoteMeta(strings.TrimSuffix(name, ending)) + `(-best|-epoch\d+)?` +
+		regexp.QuoteMeta(ending) + `\.[0-9a-f]{16}\.tmp$`)
+	entries, err := os.ReadDir(filepath.Clean(folder))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if unfinished.MatchString(e.Name()) && err == nil {
+			err = os.Remove(filepath.Join(folder, e.Name()))
+		}
+	}
+	return errors.Wrap(err, "fit: resume")
 }
 
 // Evaluation is how well a trainer predicts a data set.

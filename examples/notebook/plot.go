@@ -141,7 +141,7 @@ const (
 )
 
 // The colours of a plot on white paper; page.css has those of the HTML page under the same names. The series' are
-// those of Okabe and Ito (2008), which colour-blind readers can tell apart.
+// those of Okabe and Ito (2008), which colour-blind readers can tell apart; when they come again, dashes and shapes differ.
 var (
 	ink     = color.NRGBA{0x22, 0x26, 0x2b, 255}
 	faint   = color.NRGBA{0x5c, 0x63, 0x6b, 255}
@@ -151,6 +151,7 @@ var (
 		{0xe6, 0x9f, 0x01, 255}, {0x56, 0xb4, 0xe9, 255}, {0x7a, 0x62, 0x4a, 255},
 	}
 	dashes = [][]vg.Length{nil, {6, 3}, {2, 2}, {8, 3, 2, 3}}
+	shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.PyramidGlyph{}, draw.BoxGlyph{}, draw.CrossGlyph{}}
 )
 
 func seriesColour(i int) color.NRGBA { return palette[i%len(palette)] }
@@ -343,7 +344,7 @@ func (l Line) selection() []int {
 }
 
 func dot(i int) draw.GlyphStyle {
-	return draw.GlyphStyle{Color: seriesColour(i), Radius: 1.9, Shape: draw.CircleGlyph{}}
+	return draw.GlyphStyle{Color: seriesColour(i), Radius: 1.9, Shape: shapes[i/len(palette)%len(shapes)]}
 }
 
 func (l *layout) points(i int, s Points) {

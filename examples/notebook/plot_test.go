@@ -2,6 +2,7 @@ package notebook
 
 import (
 	"bytes"
+	"fmt"
 	"image/png"
 	"math"
 	"math/rand/v2"
@@ -86,6 +87,22 @@ func TestHardPlots(t *testing.T) {
 		many = append(many, Line{Name: "a series", Y: []float64{1, 2}})
 	}
 	checkDrawing(t, Plot{Lines: many[:25]})
+}
+
+// TestSeriesDiffer: the first 28 lines, and points, are told apart by colour or by dashes or shape.
+func TestSeriesDiffer(t *testing.T) {
+	lines, points := map[string]int{}, map[string]int{}
+	for i := range 28 {
+		l, p := lineStyle(i), dot(i)
+		for kind, seen := range map[string]map[string]int{
+			fmt.Sprint(l.Color, l.Dashes): lines, fmt.Sprintf("%v %T", p.Color, p.Shape): points,
+		} {
+			if j, ok := seen[kind]; ok {
+				t.Errorf("series %d looks like series %d: %s", i, j, kind)
+			}
+			seen[kind] = i
+		}
+	}
 }
 
 func TestBlankPlotSaysSo(t *testing.T) {
