@@ -2,6 +2,7 @@ package rules
 
 import (
 	"math"
+	"slices"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/layers"
@@ -14,6 +15,7 @@ import (
 type Alignment struct {
 	of    *trainer
 	phase func(step int) *phase // what a step runs
+	all   []*phase              // between which steps change
 	truth *phase
 	mean  [][]float64 // for each parameter of the truth; nil if the trainer has no direction for it
 }
@@ -30,7 +32,7 @@ func NewAlignment(t Trainer, model layers.Layer, objective objectives.Objective)
 		if err != nil {
 			return nil, err
 		}
-		a.of, a.phase = of.trainer, func(step int) *phase { return of.phases[of.draw.at(step)] }
+		a.of, a.all, a.phase = of.trainer, of.phases, func(step int) *phase { return of.phases[of.draw.at(step)] }
 	default:
 		return nil, graph.Fail("alignment", "trainer", "one made of a Plan", t.Name())
 	}
@@ -65,6 +67,11 @@ func (a *Alignment) Measure(b *Batch, step, n int) (cosine, ratio float64, err e
 	for i := range a.mean {
 		a.mean[i] = nil
 	}
+	for _, ph := range a.all { // what a step leaves alone it moves by 0
+		for _, p := range ph.params[0] {
+			a.sum(p)
+		}
+	}
 	for k := range n {
 		ph := a.phase(step + k)
 		for _, st := range ph.stages {
@@ -73,7 +80,7 @@ func (a *Alignment) Measure(b *Batch, step, n int) (cosine, ratio float64, err e
 			}
 			for i, params := range st.params {
 				for j, p := range params {
-					a.add(p, st.grads[i][j], n)
+					addMean(a.sum(p), st.grads[i][j], n)
 				}
 			}
 			st.handOn()
@@ -95,17 +102,21 @@ func (a *Alignment) Measure(b *Batch, step, n int) (cosine, ratio float64, err e
 	return both / math.Sqrt(ours*theirs), math.Sqrt(ours / theirs), nil
 }
 
-// add counts one direction of a parameter.
-func (a *Alignment) add(p *graph.Param, g *graph.Array, n int) {
-	for i, q := range a.truth.params[0] {
-		if q != p {
-			continue
-		}
-		if a.mean[i] == nil {
-			a.mean[i] = make([]float64, g.Size())
-		}
-		for j := range a.mean[i] {
-			a.mean[i][j] += g.At(j) / float64(n)
-		}
+// sum is where a parameter's directions are added up, of zeros at first; nil if the truth does not have it.
+func (a *Alignment) sum(p *graph.Param) []float64 {
+	i := slices.Index(a.truth.params[0], p)
+	if i < 0 {
+		return nil
+	}
+	if a.mean[i] == nil {
+		a.mean[i] = make([]float64, p.Value.Size())
+	}
+	return a.mean[i]
+}
+
+// addMean counts one direction of n.
+func addMean(sum []float64, g *graph.Array, n int) {
+	for j := range sum {
+		sum[j] += g.At(j) / float64(n)
 	}
 }

@@ -60,8 +60,9 @@ func TestForwardForwardGoodness(t *testing.T) {
 	v := evaluate(t, nil, func(s *graph.Scope) []*graph.Node {
 		a := literal(s, []int{1, 3}, 1, 2, 0)
 		quiet := literal(s, []int{1, 3}, 0, 0, 0) // softplus(0-3) has no gradient here
-		loss := contrast(a, quiet, 3, 1)
-		return []*graph.Node{goodness(a), loss, graph.Neg(graph.Grad(loss, a)[0])}
+		good := objectives.SumSquares.Of(a)
+		loss := contrast(good, objectives.SumSquares.Of(quiet), 3, 1)
+		return []*graph.Node{good, loss, graph.Neg(graph.Grad(loss, a)[0])}
 	})
 	near(t, "goodness", v[0], 0, 5)
 	near(t, "loss", v[1], 1e-6, (0.126928+math.Log1p(math.Exp(-3)))/2)
@@ -71,13 +72,14 @@ func TestForwardForwardGoodness(t *testing.T) {
 func TestForwardForwardNormalisation(t *testing.T) {
 	v := evaluate(t, nil, func(s *graph.Scope) []*graph.Node {
 		a := literal(s, []int{2, 4}, 3, 4, 0, 0, 0, 0, 0, 0)
-		n := unitRMS(a)
-		return []*graph.Node{n, unitRMS(graph.Scale(a, 17)), unitRMS(n), graph.Grad(graph.Sum(n), a)[0]}
+		n := UnitRMS.Of(a)
+		return []*graph.Node{n, UnitRMS.Of(graph.Scale(a, 17)), UnitRMS.Of(n), graph.Grad(graph.Sum(n), a)[0], UnitLength.Of(a)}
 	})
 	want := []float64{1.2, 1.6, 0, 0, 0, 0, 0, 0}
 	for i, what := range []string{"unit RMS", "of a multiple", "twice"} {
 		near(t, what, v[i], 1e-8, want...)
 	}
+	near(t, "unit length", v[4], 1e-15, 0.6, 0.8, 0, 0, 0, 0, 0, 0)
 	for i := range v[3].Size() {
 		if g := v[3].At(i); g-g != 0 {
 			t.Errorf("derivative at element %d of a zero row: %v", i, g)
@@ -110,8 +112,8 @@ func TestForwardForwardPeer(t *testing.T) {
 	model := layers.Sequential{layers.Dense{Units: 2, Activation: layers.ReLU{}}, layers.Dense{Units: 2}}
 	gradients := func(peer float64) *graph.Array {
 		params := &graph.Params{DType: graph.Float64}
-		spec := Spec{Input: []int{3}, Classes: 2, Batch: 1, DType: graph.Float64}
-		n, err := newFFNet(ForwardForward{Threshold: 1, Temperature: 1, LabelStrength: 1, Peer: peer}, model, spec, params, true)
+		spec := Spec{Input: []int{1}, Classes: 2, Batch: 1, DType: graph.Float64}
+		n, err := ForwardForward{Peer: peer}.net("forward-forward", model, spec, params, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,7 +121,7 @@ func TestForwardForwardPeer(t *testing.T) {
 		return evaluate(t, params, func(s *graph.Scope) []*graph.Node {
 			x := literal(s, []int{1, 1}, 1)
 			label := literal(s, []int{1, 2}, 1, 0)
-			return n.hiddenGoals(s, x, label, label)[0].Grads[:1]
+			return hiddenGoals(n, s, x, label, label)[0].Grads[:1]
 		})[0]
 	}
 	with, without := gradients(0.03), gradients(-1)

@@ -45,8 +45,8 @@ type ForwardGradient struct {
 	Perturbation Perturbation
 	Density      float64 // of Sparse, in (0, 1]; 0 means 0.1
 	// OneLayer moves in each step the parameters of one layer only, drawn with a probability equal to its share P_l/P of
-	// all parameters, and divides the estimate by that probability: still unbiased. The tangent begins at that layer, so a
-	// step costs less. For one tangent E|estimate|² is P Σ (1+(m-1)/P_l)|g_l|² where Perturbation says (P+m-1)|g|²; for
+	// all parameters, and divides the estimate by that probability: still unbiased. All Tangents are of that layer and begin
+	// there, so a step costs less. For one tangent E|estimate|² is P Σ (1+(m-1)/P_l)|g_l|² where Perturbation says (P+m-1)|g|²; for
 	// Rademacher and rank-one directions (m = 1) that is P|g|² as without OneLayer. Each layer has an optimiser of its own,
 	// that steps when the layer is drawn: momentum and Adam average over the layer's own steps, and Adam's step, whose
 	// length does not depend on the estimate's, is not divided by the probability. Schedules count all steps.

@@ -28,7 +28,8 @@ type redrawn[T graph.Float] struct {
 	params  []*graph.Param
 	tangent [][]tangentOf[T] // of each parameter, for each direction
 	parts   []redrawnPart
-	buffers []redrawnBuffer[T]
+	outer   bool // matrices move without an estimate being written down
+	buffers *redrawnBuffers[T]
 
 	// The step at hand.
 	step    uint64
@@ -50,6 +51,12 @@ type redrawnPart struct {
 	update        optim.Update
 }
 
+// redrawnBuffers is what workers draw and estimate into.
+type redrawnBuffers[T graph.Float] struct {
+	size int // numbers of the largest piece that needs it
+	of   []redrawnBuffer[T]
+}
+
 type redrawnBuffer[T graph.Float] struct {
 	z, g []T
 	grad *graph.Array // g
@@ -57,12 +64,16 @@ type redrawnBuffer[T graph.Float] struct {
 
 const redrawnPiece = 8192
 
-func newRedrawn[T graph.Float](r ForwardGradient, part stepPart, stepper *optim.Stepper, seed uint64) *redrawn[T] {
+func newRedrawn[T graph.Float](r ForwardGradient, part stepPart, stepper *optim.Stepper, seed uint64, buffers *redrawnBuffers[T]) *redrawn[T] {
 	params := part.params
-	d := &redrawn[T]{share: part.share, rule: r.Optimizer, options: r.Options, stepper: stepper, params: params, fill: graph.FillRademacher[T]}
+	d := &redrawn[T]{share: part.share, buffers: buffers, rule: r.Optimizer, options: r.Options, stepper: stepper, params: params, fill: graph.FillRademacher[T]}
 	if r.Perturbation == Gaussian {
 		d.fill = graph.FillNormal[T]
 	}
+	_, narrow := any(d).(*redrawn[float32])
+	sgd, plain := r.Optimizer.(optim.SGD)
+	d.outer = narrow && plain && sgd.Momentum == 0 && sgd.WeightDecay == 0 && r.Tangents <= 1 && r.Options.Clip == optim.Clip{} &&
+		compute.SGD(nil, nil, 0, 0, 0) // on machines that have the instructions
 	for j, q := range params {
 		list := make([]tangentOf[T], max(r.Tangents, 1))
 		for k := range list {
@@ -74,6 +85,9 @@ func newRedrawn[T graph.Float](r ForwardGradient, part stepPart, stepper *optim.
 			}
 		}
 		d.tangent = append(d.tangent, list)
+		if !d.outer || list[0].p == nil {
+			buffers.size = max(buffers.size, min(q.Value.Size(), redrawnPiece))
+		}
 		whole := []*graph.Array{q.Value}
 		for _, s := range r.Optimizer.Slots() {
 			whole = append(whole, stepper.State().Get("optim/"+q.Name+"/"+s.Name).Value)
@@ -105,10 +119,10 @@ func (d *redrawn[T]) update(slopes []*graph.Array, step int) error {
 	for k, s := range slopes {
 		d.slopes[k] = T(s.Scalar() / (d.share * float64(len(slopes))))
 	}
-	for len(d.buffers) < runtime.GOMAXPROCS(0) {
-		b := redrawnBuffer[T]{z: make([]T, redrawnPiece), g: make([]T, redrawnPiece)}
+	for len(d.buffers.of) < runtime.GOMAXPROCS(0) {
+		b := redrawnBuffer[T]{z: make([]T, d.buffers.size), g: make([]T, d.buffers.size)}
 		b.grad = arrayOf(b.g)
-		d.buffers = append(d.buffers, b)
+		d.buffers.of = append(d.buffers.of, b)
 	}
 	for _, list := range d.tangent {
 		for k := range list {
@@ -137,7 +151,7 @@ func (d *redrawn[T]) update(slopes []*graph.Array, step int) error {
 
 // estimate is a part of the mean of slope·v.
 func (d *redrawn[T]) estimate(worker int, part *redrawnPart) []T {
-	b := &d.buffers[worker]
+	b := &d.buffers.of[worker]
 	g := b.g[:part.hi-part.lo]
 	clear(g)
 	for k := range d.tangent[part.param] {
@@ -153,10 +167,12 @@ func (d *redrawn[T]) estimate(worker int, part *redrawnPart) []T {
 	return g
 }
 
-// addTimes makes g += c·z, each product and sum rounded by itself.
+// addTimes makes g += c·z, by vector instructions if there are some.
 func addTimes[T graph.Float](g []T, c T, z []T) {
-	z = z[:len(g)]
-	for i := range g {
+	if z, ok := any(z).([]float32); ok && compute.SGD(any(g).([]float32)[:len(z)], z, float32(c), 0, -1) {
+		return
+	}
+	for i := range z {
 		g[i] = T(g[i] + T(c*z[i]))
 	}
 }
@@ -187,7 +203,8 @@ type redrawnStep[T graph.Float] struct{ *redrawn[T] }
 // Run updates part i.
 func (d redrawnStep[T]) Run(worker, i int) {
 	part := &d.parts[i]
-	if d.descendOuter(part) {
+	if t := &d.tangent[part.param][0]; d.outer && t.p != nil {
+		d.descendOuter(part, t)
 		return
 	}
 	g, scale := d.estimate(worker, part), d.scale
@@ -198,30 +215,18 @@ func (d redrawnStep[T]) Run(worker, i int) {
 		scale = 1
 	}
 	u := &part.update
-	u.Grad, u.Step, u.LR, u.GradScale = d.buffers[worker].grad, d.stepper.State().Get("optim/step").Value.Ints()[0], d.lr, scale
+	u.Grad, u.Step, u.LR, u.GradScale = d.buffers.of[worker].grad, d.stepper.State().Get("optim/step").Value.Ints()[0], d.lr, scale
 	d.rule.Update(u)
 }
 
 // descendOuter is Run for plain gradient descent along one direction of rank one: rows of the parameter move along q
-// by vector instructions, and the estimate is never written down. It reports whether that was possible.
-func (d redrawnStep[T]) descendOuter(part *redrawnPart) bool {
-	t := &d.tangent[part.param][0]
-	sgd, ok := d.rule.(optim.SGD)
-	if !ok || sgd.Momentum != 0 || sgd.WeightDecay != 0 || len(d.slopes) > 1 || t.p == nil || d.options.Clip.Value > 0 || d.scale != 1 {
-		return false
-	}
-	rows, ok := any(t.q).([]float32)
-	if !ok {
-		return false
-	}
-	p, left := part.update.Value.Float32s(), any(t.p).([]float32)
-	row, column := part.lo/len(rows), part.lo%len(rows)
+// by vector instructions.
+func (d redrawnStep[T]) descendOuter(part *redrawnPart, t *tangentOf[T]) {
+	p, left, right := part.update.Value.Float32s(), any(t.p).([]float32), any(t.q).([]float32)
+	row, column := part.lo/len(right), part.lo%len(right)
 	for len(p) > 0 {
-		q := rows[column:min(len(rows), column+len(p))]
-		if !compute.SGD(p[:len(q)], q, float32(d.slopes[0])*left[row], 0, float32(d.lr)) {
-			return false // on a machine without them, before anything has moved
-		}
+		q := right[column:min(len(right), column+len(p))]
+		compute.SGD(p[:len(q)], q, float32(d.slopes[0])*left[row], 0, float32(d.lr))
 		p, row, column = p[len(q):], row+1, 0
 	}
-	return true
 }

@@ -89,12 +89,35 @@ func (d *partDraw) at(step int) int {
 	return last
 }
 
+// shares are the probabilities of the parts.
+func (d *partDraw) shares() []float64 {
+	list := slices.Clone(d.upTo)
+	for i := len(list) - 1; i > 0; i-- {
+		list[i] -= list[i-1]
+	}
+	return list
+}
+
+// only makes one part certain.
+func (d *partDraw) only(part int) {
+	for i := range d.upTo {
+		d.upTo[i] = 0
+		if i >= part {
+			d.upTo[i] = 1
+		}
+	}
+}
+
 // forwardSteps is ForwardGradient's trainer: a Plan's with a phase for each part.
 type forwardSteps struct {
 	*trainer
 	draw    partDraw
 	updates []func(slopes []*graph.Array, step int) error // of each phase; none where goals have directions
 	stored  func() (*forwardSteps, error)                 // the same with all directions in memory, to be looked at
+	warm    bool                                          // all programs have run
+
+	narrow redrawnBuffers[float32] // of the updates, for parameters of either type
+	wide   redrawnBuffers[float64]
 }
 
 // redraw lets a phase move its part along directions that it draws again.
@@ -106,30 +129,47 @@ func (t *forwardSteps) redraw(r ForwardGradient, part stepPart, ph *phase) error
 	}
 	ph.steppers[0] = stepper
 	if len(part.params) > 0 && part.params[0].Value.DType == graph.Float64 {
-		t.updates = append(t.updates, newRedrawn[float64](r, part, stepper, t.spec.Seed).update)
+		t.updates = append(t.updates, newRedrawn(r, part, stepper, t.spec.Seed, &t.wide).update)
 	} else {
-		t.updates = append(t.updates, newRedrawn[float32](r, part, stepper, t.spec.Seed).update)
+		t.updates = append(t.updates, newRedrawn(r, part, stepper, t.spec.Seed, &t.narrow).update)
 	}
 	return nil
 }
 
 // Step trains on one batch.
 func (t *forwardSteps) Step(b *Batch) (float64, error) {
-	t.active = t.draw.at(t.Steps())
-	if t.updates == nil {
-		return t.trainer.Step(b)
-	}
 	if b.N != t.spec.Batch {
 		return 0, graph.Fail(t.plan.Name, "batch", fmt.Sprintf("%d examples", t.spec.Batch), b.N)
 	}
 	t.keep()
+	if err := t.warmUp(b); err != nil {
+		return 0, t.failed(err)
+	}
+	t.active = t.draw.at(t.Steps())
+	if t.updates == nil {
+		return t.trainer.Step(b)
+	}
 	loss, err := t.move(t.phases[t.active].stage, b)
 	if err != nil {
-		t.putBack()
-		return loss, errors.Wrapf(err, "%s: step %d", t.plan.Name, t.Steps())
+		return loss, t.failed(err)
 	}
 	t.steps.Ints()[0]++
 	return loss, nil
+}
+
+// warmUp runs all programs before the first step, so that none allocates in a later one.
+func (t *forwardSteps) warmUp(b *Batch) error {
+	if t.warm || len(t.phases) == 1 {
+		return nil
+	}
+	for _, ph := range t.phases {
+		if err := ph.run(b, t.Steps()); err != nil {
+			return err
+		}
+	}
+	t.putBack()
+	t.warm = true
+	return nil
 }
 
 // move runs the forward pass and moves the parameters, or changes none of them.
@@ -139,7 +179,7 @@ func (t *forwardSteps) move(st *stage, b *Batch) (float64, error) {
 	}
 	loss := st.losses[0].Scalar()
 	if loss-loss != 0 {
-		return loss, &notFinite{st, fmt.Sprintf("loss %v", loss)}
+		return loss, errors.Wrapf(st.cause(), "loss %v", loss)
 	}
 	for _, d := range st.losses[1:] {
 		if v := d.Scalar(); v-v != 0 {

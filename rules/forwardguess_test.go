@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/harpe-ml/harpe/graph"
@@ -252,6 +253,81 @@ func TestForwardGuessUntrained(t *testing.T) {
 			t.Errorf("redrawn guess: cosine %v to the first one, squared length %v of it", cos, b2/a2)
 		}
 	}
+}
+
+// Every target with every guess, in either space, per example or per batch, scaled or not, trains models of every kind;
+// a scaled guess of a whole parameter for the model's loss never goes against the gradient.
+func TestForwardGuessGrid(t *testing.T) {
+	d := toy(32)
+	spec := SpecOf(d, 16, 3)
+	sequence := layers.Reshape{Shape: []int{2, 2}}
+	models := map[string]layers.Layer{
+		"mlp":  mlp(5, 4),
+		"cnn":  layers.Sequential{layers.Reshape{Shape: []int{1, 2, 2}}, layers.Conv2D{Filters: 3, Kernel: layers.Both(2), Padding: layers.Both(1), Activation: layers.Tanh{}}, layers.Flatten{}, layers.Dense{Units: 3}},
+		"lstm": layers.Sequential{layers.Block{sequence, layers.LSTM{Units: 3}, layers.LastStep{}}, layers.Dense{Units: 3}},
+	}
+	b, rows := NewBatch(spec), make([]int, 16)
+	for i := range rows {
+		rows[i] = i
+	}
+	if err := b.Fill(d, rows, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name, model := range models {
+		for code := range 2 * 5 * 2 * 2 * 2 {
+			r := ForwardGuess{Target: Target(code % 2), Guess: Guess(code / 2 % 5), Space: Space(code / 10 % 2), PerBatch: code/20%2 == 1, Unscaled: code/40 == 1, Optimizer: optim.SGD{LR: 1e-3}}
+			what := fmt.Sprintf("%s, %+v", name, r)
+			tr, err := r.Trainer(model, objectives.CrossEntropy, spec)
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				continue
+			}
+			if r.Target == GlobalTarget && r.Space == WeightSpace && r.PerBatch && !r.Unscaled {
+				for i, g := range gradientsOf(t, tr, model, b) {
+					own := floats(tr.(*trainer).phases[0].grads[0][i])
+					if g != nil && dot(own, g) < -1e-6*math.Sqrt(dot(own, own)*dot(g, g)) {
+						t.Errorf("%s: direction of %s against the gradient", what, tr.(*trainer).phases[0].params[0][i].Name)
+					}
+				}
+			}
+			before := tr.Params().Clone()
+			for range 2 {
+				if _, err := tr.Step(b); err != nil {
+					t.Fatalf("%s: %v", what, err)
+				}
+			}
+			for q := range before.All() {
+				trained := !strings.Contains(q.Name, "/guess/") && !q.State
+				if trained && !moved(before, tr.Params(), q.Name) {
+					t.Errorf("%s: %s did not move", what, q.Name)
+				}
+			}
+		}
+	}
+}
+
+// gradientsOf runs a trainer's program on a batch and returns, for each of its parameters, the reverse-mode gradient;
+// nil for those of its own.
+func gradientsOf(t *testing.T, tr Trainer, model layers.Layer, b *Batch) [][]float64 {
+	t.Helper()
+	a, err := NewAlignment(tr, model, objectives.CrossEntropy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ph := tr.(*trainer).phases[0]
+	if err := ph.run(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.truth.run(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	list := make([][]float64, len(ph.params[0]))
+	for i, q := range ph.params[0] {
+		if j := slices.Index(a.truth.params[0], q); j >= 0 {
+			list[i] = floats(a.truth.grads[0][j])
+		}
+	}
+	return list
 }
 
 // Random guesses of the logits or weights are unbiased without scaling: their mean points along the gradient.

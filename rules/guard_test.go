@@ -204,8 +204,8 @@ func TestShuffle(t *testing.T) {
 func TestForwardForwardLosses(t *testing.T) {
 	losses := func(scale, threshold float64) []*graph.Array {
 		params := &graph.Params{DType: graph.Float64, Seed: 2}
-		n, err := newFFNet(ForwardForward{Threshold: threshold, Temperature: 1, LabelStrength: 1, Peer: -1}, mlp(6, 5),
-			Spec{Input: []int{7}, Classes: 3, Batch: 1, DType: graph.Float64}, params, true)
+		n, err := ForwardForward{Threshold: threshold, Peer: -1}.net("forward-forward", mlp(6, 5),
+			Spec{Input: []int{4}, Classes: 3, Batch: 1, DType: graph.Float64}, params, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +215,7 @@ func TestForwardForwardLosses(t *testing.T) {
 		}
 		return evaluate(t, params, func(s *graph.Scope) []*graph.Node {
 			x := literal(s, []int{1, 4}, 1, -2, 3, 0.5)
-			goals := n.hiddenGoals(s, x, literal(s, []int{1, 3}, 1, 0, 0), literal(s, []int{1, 3}, 0, 1, 0))
+			goals := hiddenGoals(n, s, x, literal(s, []int{1, 3}, 1, 0, 0), literal(s, []int{1, 3}, 0, 1, 0))
 			return []*graph.Node{goals[0].Loss, goals[1].Loss}
 		})
 	}

@@ -512,19 +512,6 @@ func TestLikelihoodRatioErrors(t *testing.T) {
 		}
 		wantError(t, err, append(c.words, "likelihood-ratio")...)
 	}
-	// A loss that becomes infinite under noise refuses the step.
-	wall := layers.Func("", func(_ *graph.Scope, x *graph.Node) *graph.Node {
-		return graph.Where(graph.Greater(graph.Abs(x), graph.Const(x, 1e-6)), graph.Const(x, math.Inf(1)), x)
-	})
-	zero := func(int, int) graph.Init { return graph.Zeros() }
-	tr, err := LikelihoodRatio{}.Trainer(layers.Sequential{layers.Dense{Units: 3, Init: zero}, wall}, objectives.CrossEntropy, SpecOf(d, 8, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := tr.Params().Clone()
-	_, err = Fit(t.Context(), tr, d, Config{})
-	wantError(t, err, "likelihood-ratio", "step 0")
-	sameBits(t, "after the refused step", before, tr.Params())
 }
 
 // The losses of the examples, taken from the objective's sum, are those of each example alone, and their mean is the

@@ -103,14 +103,13 @@ type smb struct {
 	before []*graph.Array // the gradient of the batch that failed, for SMBi
 
 	lr     []float64
-	counts []int // model steps, those since LR was changed, steps since then, steps refused, whether SMBi has failed
+	counts []int // model steps, those since LR was changed, steps since then, whether SMBi has failed
 }
 
 const (
 	modelSteps = iota
 	modelsOfEpoch
 	stepsOfEpoch
-	refusedSteps
 	failed
 	countsOfSMB
 )
@@ -146,9 +145,6 @@ func ModelSteps(t Trainer) int {
 	}
 	return 0
 }
-
-// Refused is how many steps were refused.
-func (t *smb) Refused() int { return t.counts[refusedSteps] }
 
 // Programs lists both programs.
 func (t *smb) Programs() []*graph.Program { return append(t.trainer.Programs(), t.trial) }
@@ -249,7 +245,7 @@ func (t *smb) model() error {
 			q.Value.CopyFrom(t.start[i])
 		}
 		t.batch.restore()
-		t.counts[refusedSteps]++
+		t.refused.Ints()[0]++
 		return nil
 	}
 	t.batch.keep()

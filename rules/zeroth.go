@@ -318,11 +318,7 @@ func (t *prober) prepare(p Probing, params []*graph.Param) error {
 		return err
 	}
 	ph.steppers[0] = stepper
-	refused := &graph.Param{Name: "refused", Value: graph.NewArray(graph.Int, 1), State: true}
-	if err := stepper.State().Add(refused); err != nil {
-		return err
-	}
-	t.probe = &Probe{rule: p.Name, params: params, refused: refused.Value.Ints()}
+	t.probe = &Probe{rule: p.Name, params: params, refused: t.refused.Ints()}
 	t.probe.batch = newBatchLoss(ph.program, ph.losses[0], t.params)
 	for range p.Copies {
 		var arrays []*graph.Array
@@ -368,13 +364,10 @@ func (t *trainer) feed(b *Batch) error {
 	return ph.feed(ph.program, b)
 }
 
-// Refused is how many steps were made without an update because a loss under perturbation was not finite.
+// Refused is how many steps were made without an update because a loss under perturbation, or a direction, was not finite.
 func Refused(t Trainer) int {
 	if r, ok := t.(interface{ Refused() int }); ok {
 		return r.Refused()
 	}
 	return 0
 }
-
-// Refused is how many steps were refused.
-func (t *prober) Refused() int { return t.probe.refused[0] }

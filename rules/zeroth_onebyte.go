@@ -97,8 +97,8 @@ func (c Code) Value(code []byte) float64 {
 // OneByte is MeZO by peers that send each other one byte a direction and step (E. Zelikman and others 2023, arXiv
 // 2306.10015). Each measures the slope along directions of its own on its own share of the batch; as all of them can
 // draw everybody's directions from the shared seed, all make the same update, and end with the same bits. Trainer runs
-// all peers in one process; Peer makes one of them, for any kind of bus. A step in which all slopes are 0, as all
-// losses were not finite, changes nothing.
+// all peers in one process; Peer makes one of them, for any kind of bus. A peer with a loss that is not finite sends
+// zeros, and Refused counts the step; if all slopes of a step are 0, it changes nothing.
 type OneByte struct {
 	Optimizer    optim.Optimizer // nil means SGD with learning rate 0.001
 	Options      optim.Options
@@ -206,6 +206,9 @@ func (p *Peer) Probe(b *Batch) (m Message, loss float64, err error) {
 	if loss, err = t.probe.end(loss); err != nil {
 		return m, loss, errors.Wrapf(err, "%s: peer %d, step %d", p.rule.Name(), p.id, t.Steps())
 	}
+	if t.probe.refuse {
+		clear(p.out)
+	}
 	return Message{t.Steps(), p.id, p.out}, loss, nil
 }
 
@@ -287,6 +290,7 @@ func (t *together) Step(b *Batch) (sum float64, err error) {
 	if b.N != t.Spec().Batch {
 		return 0, graph.Fail(t.Name(), "batch", fmt.Sprintf("%d examples", t.Spec().Batch), b.N)
 	}
+	refused := t.probe.refused[0]
 	for i, p := range t.peers {
 		copyRows(t.share.X, b.X, i*t.share.N)
 		copyRows(t.share.Y, b.Y, i*t.share.N)
@@ -296,6 +300,7 @@ func (t *together) Step(b *Batch) (sum float64, err error) {
 		}
 		sum += loss / float64(len(t.peers))
 	}
+	t.probe.refused[0] = min(t.probe.refused[0], refused+1) // the step, not its peers
 	return sum, t.peers[0].Apply(t.messages...)
 }
 

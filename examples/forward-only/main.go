@@ -3,6 +3,7 @@
 //
 //	go run ./examples/forward-only
 //	go run ./examples/forward-only -sections race -data fashion-mnist
+//	go run ./examples/forward-only -sections race -data fashion-mnist -n 60000
 //	go run ./examples/forward-only -seeds 5 -race digits,fashion-mnist -results examples/forward-only/RESULTS.md
 //
 // It ends with exit status 1 if something it claims does not hold.
@@ -58,7 +59,7 @@ type options struct {
 	data, race, dir, out, results string
 	sections                      []string
 	seed                          uint64
-	seeds                         int
+	seeds, examples               int
 	quick                         bool
 }
 
@@ -82,6 +83,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.results, "results", "", "file to write tables and checks to, as Markdown")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of everything random")
 	f.IntVar(&o.seeds, "seeds", 1, "runs, with seeds seed, seed+1, ...; tables show means")
+	f.IntVar(&o.examples, "n", 10000, "examples of a large data set to race on (all of Fashion-MNIST: 60000)")
 	f.BoolVar(&o.quick, "quick", false, "a twentieth of the steps, and no checks of what training reaches")
 	names := f.String("sections", "all", "parts to tell, with commas: "+strings.Join(sectionNames(), ", "))
 	if err := f.Parse(args); err != nil {
@@ -92,6 +94,8 @@ func parse(args []string) (o options, err error) {
 		return o, graph.Fail("forward-only", "arguments", "flags only", f.Args())
 	case o.seeds < 1:
 		return o, graph.Fail("forward-only", "-seeds", "at least 1", o.seeds)
+	case o.examples < 1000:
+		return o, graph.Fail("forward-only", "-n", "at least 1000", o.examples)
 	}
 	if o.race == "" {
 		o.race = o.data
@@ -119,8 +123,8 @@ func run(ctx context.Context, args []string, terminal io.Writer) error {
 	}
 	defer page.Close()
 	s := &story{Page: page, options: o, ctx: ctx}
-	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only -data %s -race %s -seed %d -seeds %d -sections %s` on %s/%s, "+
-		"%d processors, %s. Means are over %d seeds where nothing else is said.\n", o.data, o.race, o.seed, o.seeds, strings.Join(o.sections, ","),
+	fmt.Fprintf(&s.file, "# Forward only: results\n\nWritten by `go run ./examples/forward-only -data %s -race %s -n %d -seed %d -seeds %d -sections %s` on %s/%s, "+
+		"%d processors, %s. Means are over %d seeds where nothing else is said.\n", o.data, o.race, o.examples, o.seed, o.seeds, strings.Join(o.sections, ","),
 		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), runtime.Version(), o.seeds)
 	s.Text("Backpropagation runs the model forward and then backward, and keeps every intermediate value for the way back. " +
 		"The rules on this page never go back: they evaluate the loss at several places, and a few numbers are all they learn from.")

@@ -38,6 +38,7 @@ func TestFlags(t *testing.T) {
 	for word, args := range map[string][]string{
 		"-sections":  {"-sections", "races"},
 		"-seeds":     {"-seeds", "0"},
+		"-n":         {"-n", "100"},
 		"flags only": {"digits"},
 		"\"digit\"":  {"-quick", "-sections", "race", "-race", "digits,digit"},
 		"-data":      {"-sections", "race", "-data", "wine"},

@@ -18,19 +18,22 @@ func tellOneByte(s *story) error {
 		"shared seed, the slope along a direction is all that has to be sent, and a byte is enough for it. Every peer makes " +
 		"everybody's update, so all stay alike to the last bit; a peer that comes late needs the bytes so far and nothing " +
 		"else. Softmax regression on the digits has 650 parameters; a gradient would be 2,600 bytes.")
-	const batch = 64
+	const batch, pretrained = 64, "1 byte, 1 peer, perceptron that knows 0 to 4"
+	regression := layers.Dense{Units: 10, Init: func(int, int) graph.Init { return graph.Zeros() }}
+	perceptron := models.MLP{Hidden: []int{64}, Classes: 10}
 	runs := []struct {
 		name  string
 		peers int
 		code  rules.Code
 		model layers.Layer
 	}{
-		{"float, 1 peer", 1, rules.Plain, layers.Dense{Units: 10}},
-		{"9 bits, 1 peer", 1, rules.Log16, layers.Dense{Units: 10}},
-		{"1 byte, 1 peer", 1, rules.Byte8, layers.Dense{Units: 10}},
-		{"float, 8 peers", 8, rules.Plain, layers.Dense{Units: 10}},
-		{"1 byte, 8 peers", 8, rules.Byte8, layers.Dense{Units: 10}},
-		{"1 byte, 1 peer, perceptron", 1, rules.Byte8, models.MLP{Hidden: []int{64}, Classes: 10}},
+		{"float, 1 peer", 1, rules.Plain, regression},
+		{"9 bits, 1 peer", 1, rules.Log16, regression},
+		{"1 byte, 1 peer", 1, rules.Byte8, regression},
+		{"float, 8 peers", 8, rules.Plain, regression},
+		{"1 byte, 8 peers", 8, rules.Byte8, regression},
+		{"1 byte, 1 peer, perceptron", 1, rules.Byte8, perceptron},
+		{pretrained, 1, rules.Byte8, perceptron},
 	}
 	got := make([][]float64, len(runs))
 	t := notebook.Table{Header: []string{"run", "parameters", "bytes sent by a peer in a step", "test accuracy"}}
@@ -45,6 +48,18 @@ func tellOneByte(s *story) error {
 			tr, err := rule.Trainer(r.model, objectives.CrossEntropy, rules.SpecOf(a, batch*r.peers, seed))
 			if err != nil {
 				return err
+			}
+			if r.name == pretrained {
+				first, err := rules.Backprop{}.Trainer(r.model, objectives.CrossEntropy, rules.SpecOf(a, batch, seed))
+				if err != nil {
+					return err
+				}
+				if _, err = train(first, a, s.steps(500), of(a, 0), 0, nil); err != nil {
+					return err
+				}
+				if err := tr.Params().CopyFrom(first.Params()); err != nil {
+					return err
+				}
 			}
 			if _, err := train(tr, a, s.steps(1500), everything(a.Len()), 0, nil); err != nil {
 				return err
@@ -64,6 +79,7 @@ func tellOneByte(s *story) error {
 	s.Expect("a byte is as good as a float, within 1.5 points", away < 0.015 && away > -0.015, fmt.Sprintf("%+.1f points", 100*away))
 	s.Expect("8 peers are better than 1", mean(got[4]) >= mean(got[2]), fmt.Sprintf("%s and %s", percent(got[4]), percent(got[2])))
 	s.Expect("with more parameters the same steps bring less", mean(got[5]) < mean(got[2]), percent(got[5]))
+	s.Expect("what was learned of other digits helps", mean(got[6]) > mean(got[5]), fmt.Sprintf("%s and %s", percent(got[6]), percent(got[5])))
 	return peersAgree(s)
 }
 

@@ -22,6 +22,7 @@ var racers = []struct {
 }{
 	{"backprop", rules.Backprop{Optimizer: optim.Adam{LR: 1e-3}}, 20},
 	{"forward gradient, 8 tangents", rules.ForwardGradient{Optimizer: optim.SGD{LR: 8e-3}, Tangents: 8, Options: clipped}, 20},
+	{"forward gradient, one layer a step", rules.ForwardGradient{Optimizer: optim.SGD{LR: 3e-3}, Perturbation: rules.RankOne, OneLayer: true, Options: clipped}, 60},
 	{"zeroth order, 1 direction", rules.MeZO{Optimizer: optim.SGD{LR: 3e-3}, Options: clipped}, 60},
 	{"zeroth order, 8 directions", rules.MeZO{Optimizer: optim.SGD{LR: 8e-3}, Directions: 8, Options: clipped}, 20},
 	{"zeroth order, 8 directions, Adam", rules.MeZO{Optimizer: optim.Adam{LR: 3e-3}, Directions: 8}, 20},
@@ -43,8 +44,8 @@ func tellRace(s *story) error {
 			return graph.Fail("forward-only", "-data", "digits or images with classes", name)
 		}
 		if test != nil { // a short run on a part of a large set
-			s.Text(fmt.Sprintf("Of **%s**, the first 10,000 examples, a quarter of the epochs, and one seed.", name))
-			train, test = train.Take(10000), test.Take(2000)
+			train, test = train.Take(s.examples), test.Take(s.examples/5)
+			s.Text(fmt.Sprintf("Of **%s**, %d examples to learn from and %d to test with, a quarter of the epochs, and one seed.", name, train.Len(), test.Len()))
 		}
 		for _, m := range []struct {
 			name  string
