@@ -6,7 +6,9 @@ import (
 
 // Collaboration says which other layers' goodness on the same example, as a constant, is added to a layer's own before
 // it is compared with the threshold (G. Lorberbom et al. 2023, arXiv 2305.12393). A layer then knows whether the rest of
-// the network already tells an example apart: single layers get worse, their sum does not.
+// the network already tells an example apart: single layers get worse, their sum does not. The threshold is the sum of
+// the thresholds of the layers whose goodness is compared; the paper's is one number, which leaves little to be done for
+// those above once one layer has reached it.
 type Collaboration int
 
 const (
@@ -33,6 +35,16 @@ func (n *ffNet) collaborate(pos, neg *graph.Node, others []*graph.Node) (good, r
 		}
 	}
 	return good, others
+}
+
+// shared is the threshold of hidden layer i and those that it collaborates with.
+func (n *ffNet) shared(i int) (theta float64) {
+	for t, p := range n.hidden {
+		if t == i || n.Collaboration == All || n.Collaboration == Previous && t < i {
+			theta += n.threshold(p)
+		}
+	}
+	return theta
 }
 
 // total is the goodness over all hidden layers of examples with the label inside.

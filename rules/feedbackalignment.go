@@ -15,7 +15,7 @@ import (
 )
 
 // FeedbackAlignment is backpropagation that carries errors back through each dense or convolutional layer by a random
-// matrix B in place of its weight: δ_{l-1} = act'(a_{l-1})·(B_l δ_l) (T. Lillicrap et al. 2014, arXiv 1411.0247, eq. 2).
+// matrix B in place of its weight: δ_{l-1} = act'(a_{l-1})·(B_l δ_l) (T. Lillicrap et al. 2014, arXiv 1411.0247).
 // B has the weight's shape, is not trained, and is a state of the rule's own, "feedback-alignment/LAYER/weight"; the
 // first layer needs none. Ops without weights, biases and the scales of normalisations are differentiated as usual. A
 // weight that is used more than once, as in a recurrent layer, is refused.
@@ -92,7 +92,7 @@ func inject(y, old, by *graph.Node) *graph.Node {
 
 // DirectFeedbackAlignment trains each block from the error of the output, which a random matrix B carries straight to
 // the block's end: the cotangent of its result is e B, from which the block's own parameters learn by its own reverse
-// rule (A. Nøkland 2016, arXiv 1609.01596, eq. 7). E is the objective's derivative by the output. No error passes from
+// rule (A. Nøkland 2016, arXiv 1609.01596). E is the objective's derivative by the output. No error passes from
 // block to block; a block of one dense layer has the paper's direction act'(a)·(e B) x. B, [outputs, units of the
 // block], is not trained and is a state of the rule's own, "direct-feedback-alignment/BLOCK". The last block learns
 // from e itself.

@@ -167,3 +167,32 @@ func TestDirectFeedbackByProductsIsBackprop(t *testing.T) {
 		near(t, p.Name, after["direct-feedback-alignment"].Get(p.Name).Value, 1e-14, p.Value.Float64s()...)
 	}
 }
+
+// Angles by hand, and what has none.
+func TestFeedbackAngles(t *testing.T) {
+	// W1 W2 of the network by hand is [[.26, -.23], [-.3, .32]], F is [[.1, -.2], [.3, .05]].
+	angles, err := FeedbackAngles(handTrainer(t, PEPITA{}, layers.ReLU{}, 1))
+	want := math.Acos((0.26*0.1+0.23*0.2-0.3*0.3+0.32*0.05)/math.Sqrt((0.26*0.26+0.23*0.23+0.3*0.3+0.32*0.32)*(0.01+0.04+0.09+0.0025))) * 180 / math.Pi
+	if err != nil || len(angles) != 1 || math.Abs(angles[0].Degrees-want) > 1e-9 {
+		t.Errorf("%v (%v), want %v", angles, err, want)
+	}
+	spec := Spec{Input: []int{1, 6, 6}, Classes: 3, Batch: 2}
+	for _, c := range []struct {
+		rule  Rule
+		words []string // of the error; nil for angles
+	}{
+		{FeedbackAlignment{}, nil}, {PEPITA{}, []string{"chain of dense layers", "conv"}}, {Backprop{}, []string{"feedback", "backprop"}},
+		{DirectFeedbackAlignment{}, []string{"chain of dense layers", "conv"}},
+	} {
+		tr, err := c.rule.Trainer(convShortcut(), objectives.CrossEntropy, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		angles, err := FeedbackAngles(tr)
+		if c.words != nil {
+			wantError(t, err, c.words...)
+		} else if err != nil || len(angles) != 3 {
+			t.Errorf("%v (%v), want three angles", angles, err)
+		}
+	}
+}

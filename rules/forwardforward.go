@@ -238,9 +238,9 @@ func contrast(pos, neg *graph.Node, theta, temperature float64) *graph.Node {
 	return graph.Scale(graph.Mean(both), temperature/2)
 }
 
-// threshold is that of a layer with activities a [batch, ...].
-func (n *ffNet) threshold(a *graph.Node) float64 {
-	return n.Threshold * n.Goodness.Threshold(graph.TypeOf(a).Size()/graph.ShapeOf(a)[0])
+// threshold is that of a hidden layer by itself.
+func (n *ffNet) threshold(p *graph.Piece) float64 {
+	return n.Threshold * n.Goodness.Threshold(p.Out.Size()/p.Out.Shape[0])
 }
 
 // scores is the softmax readout of the hidden activities, under the neutral label if there are labels. Only the readout
@@ -287,7 +287,7 @@ func (n *ffNet) block(s *graph.Scope, i int, in []*graph.Node, _ *graph.Node) ([
 	p := n.hidden[i]
 	a, b := p.Apply(s, in[0]), p.Apply(s, in[1])
 	good, rest := n.collaborate(n.Goodness.Of(a), n.Goodness.Of(b), in[2:])
-	loss := contrast(good[0], good[1], n.threshold(a), n.Temperature)
+	loss := contrast(good[0], good[1], n.shared(i), n.Temperature)
 	params := s.Graph().Trainable(loss)
 	learned := loss
 	if n.Peer > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"testing"
 
 	"github.com/harpe-ml/harpe/examples/data"
 	"github.com/harpe-ml/harpe/models"
@@ -61,4 +62,34 @@ func ExampleForwardForward_collaboration() {
 	alone, upTo := rules.LayerContributions(goodness, test.Labels)
 	fmt.Println(upTo[1] < alone[1], upTo[1] < 0.15)
 	// Output: true true
+}
+
+// Layers that learn from mixtures of images give a linear readout more than the random layers that they were.
+func TestHybridImagesOnDigits(t *testing.T) {
+	train, test, err := data.Digits().Split(1, 0.28)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []**data.Set{&train, &test} {
+		if *s, err = (*s).Reshape(1, 8, 8); err != nil {
+			t.Fatal(err)
+		}
+	}
+	accuracy := func(lr float64) float64 {
+		r := rules.ForwardForward{Negatives: rules.HybridImages, Blur: 2, Optimizer: optim.Adam{LR: lr}, ReadoutOptimizer: optim.Adam{}}
+		tr, err := r.Trainer(models.MLP{Hidden: []int{80, 80, 80}, Classes: 10}, objectives.CrossEntropy, rules.SpecOf(train, 50, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := rules.Fit(t.Context(), tr, train, rules.Config{Epochs: 20, Validation: test})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.Last().Accuracy
+	}
+	learnt, random := accuracy(1e-3), accuracy(optim.Zero)
+	t.Logf("accuracy %.3f, of random layers %.3f", learnt, random)
+	if learnt < random+0.01 {
+		t.Error("the hidden layers learnt nothing of use")
+	}
 }

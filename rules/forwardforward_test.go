@@ -171,6 +171,19 @@ func TestCollaborationAlone(t *testing.T) {
 	}
 }
 
+// The threshold is that of the layers whose goodness is added.
+func TestCollaborationThresholds(t *testing.T) {
+	for c, want := range map[Collaboration][]float64{None: {12, 10, 8}, Previous: {12, 22, 30}, All: {30, 30, 30}} {
+		n, err := ForwardForward{Collaboration: c, Threshold: 2}.net("forward-forward", mlp(6, 5, 4), SpecOf(toy(6), 2, 1), &graph.Params{}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := []float64{n.shared(0), n.shared(1), n.shared(2)}; !slices.Equal(got, want) {
+			t.Errorf("collaboration %d: want %v, got %v", c, want, got)
+		}
+	}
+}
+
 // With all layers collaborating, the layers' gradients are those of one loss of the total goodness in the graph whose
 // edges between layers are cut.
 func TestCollaborationIsOneLoss(t *testing.T) {
@@ -183,7 +196,7 @@ func TestCollaborationIsOneLoss(t *testing.T) {
 	v := evaluate(t, params, func(s *graph.Scope) []*graph.Node {
 		x := literal(s, []int{2, 4}, 1, -2, 3, 0.5, 0.3, 2, -1, 1)
 		right, wrong := literal(s, []int{2, 3}, 1, 0, 0, 0, 0, 1), literal(s, []int{2, 3}, 0, 1, 0, 0, 1, 0)
-		var theta float64
+		const theta = 6 + 5 + 4
 		sum := func(a *graph.Node) (g *graph.Node) {
 			for _, p := range n.hidden {
 				a = p.Apply(s, graph.Detach(a))
@@ -194,8 +207,7 @@ func TestCollaborationIsOneLoss(t *testing.T) {
 		}
 		g, b := sum(n.embed(x, right)), sum(n.embed(x, wrong))
 		var all []*graph.Node
-		for i, goal := range hiddenGoals(n, s, x, right, wrong) {
-			theta = float64([]int{6, 5, 4}[i])
+		for _, goal := range hiddenGoals(n, s, x, right, wrong) {
 			all = append(append(all, goal.Grads...), graph.Grad(contrast(g, b, theta, 1), goal.Params...)...)
 		}
 		return all

@@ -11,7 +11,8 @@ import (
 
 // PEPITAMode says which activities PEPITA multiplies. In these formulas h is the activity of a layer in the first pass,
 // h~ in the second, x and x~ the activity (or input) before it, t the target, and y = t + e the output with its error;
-// directions are means over the batch.
+// directions are means over the batch. TimeLocal's two changes nearly cancel, so what is left depends on the learning
+// rate too: it needs a stronger feedback than the others, such as FeedbackScale 0.3.
 type PEPITAMode int
 
 const (

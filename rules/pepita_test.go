@@ -17,7 +17,7 @@ func init() {
 	everyRule["pepita original"] = PEPITA{Mode: Forward, Sign: AddError, OutputError: SecondPass, Normalize: true, Optimizer: optim.SGD{LR: 0.1}}
 	everyRule["pepita hebbian"] = PEPITA{Mode: Hebbian, Feedback: Layerwise}
 	everyRule["pepita time-local"] = PEPITA{Mode: TimeLocal, Optimizer: optim.SGD{LR: 0.01}}
-	everyRule["pepita mirror"] = PEPITA{Feedback: Layerwise, Mirror: &WeightMirror{Epochs: 1, Every: 2}}
+	everyRule["pepita mirror"] = PEPITA{Mode: TimeLocal, Feedback: Layerwise, Mirror: &WeightMirror{Epochs: 1, Every: 2}}
 }
 
 // handNet is a network 2-3-2 without biases whose numbers were computed by hand, and one example of it.
@@ -743,6 +743,17 @@ func TestFeedbackOnDigits(t *testing.T) {
 				t.Fatal(err)
 			}
 			mean[name] += h.Last().Accuracy / 3
+			a, err := NewAlignment(tr, model, objectives.CrossEntropy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cosine, _, err := a.Measure(firstBatch(t, train, tr.Spec()), 0, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cosine < 0.3 {
+				t.Errorf("%s, seed %d: cosine between its direction and the gradient %.3f", name, seed, cosine)
+			}
 			if name != "PEPITA" && name != "Hebbian" {
 				continue
 			}

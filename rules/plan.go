@@ -170,15 +170,6 @@ func (t *trainer) phase(build Phase) (*phase, error) {
 	return &phase{st, []*stage{st}}, nil
 }
 
-// compile is a phase with memory of its own.
-func (t *trainer) compile(build Phase) (*phase, error) {
-	ph, err := t.phase(build)
-	if err != nil {
-		return nil, err
-	}
-	return ph, t.link([]*phase{ph})
-}
-
 // link makes the programs of all stages, which share their memory, and the optimisers.
 func (t *trainer) link(phases []*phase) error {
 	var jobs []graph.Job

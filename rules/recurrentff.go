@@ -133,7 +133,7 @@ func (n *ffRecurrent) goals(s *graph.Scope, x, y *graph.Node) []Goal {
 	n.settle(s, x, right, n.rule.Iterations, func(_ int, a []*graph.Node) { good = append(good, a) })
 	n.settle(s, x, n.wrongLabel(s, nil, right), n.rule.Iterations, func(t int, b []*graph.Node) {
 		for i, a := range good[t-1] {
-			loss[i] = plus(loss[i], contrast(n.Goodness.Of(a), n.Goodness.Of(b[i]), n.threshold(a), n.Temperature))
+			loss[i] = plus(loss[i], contrast(n.Goodness.Of(a), n.Goodness.Of(b[i]), n.threshold(n.hidden[i]), n.Temperature))
 			if t == n.rule.Iterations {
 				loss[i] = graph.Scale(loss[i], 1/float64(n.rule.Iterations))
 				learned[i] = loss[i]

@@ -52,7 +52,7 @@ var longs = []long{
 	}, 12, 128, false, 0},
 	{"mono-forward-mlp", "784-1000-1000", twoLayers, func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 5e-4}, Options: cosine(n)}
-	}, 12, 128, false, 90},
+	}, 20, 128, false, 90},
 	{"backprop-cnn", "32, 64, 128, 128 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.Backprop{Optimizer: optim.Adam{LR: 1e-3}, Options: cosine(n)}
 	}, 12, 128, true, 0},
@@ -62,6 +62,12 @@ var longs = []long{
 	{"scalable-forward-forward-cnn", "32, 64, 128, 128 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.ScalableForwardForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
 	}, 12, 128, true, 0},
+	{"pepita-mlp", "784-1024-10, dropout 0.1", layers.Sequential{layers.Flatten{}, layers.Dense{Units: 1024, Activation: layers.ReLU{}, Init: layers.He}, layers.Dropout{P: 0.1}, layers.Dense{Units: 10}}, func(n int) rules.Rule {
+		return rules.PEPITA{Optimizer: optim.SGD{LR: 0.1, Momentum: 0.9}, Options: cosine(n)}
+	}, 15, 64, false, 85},
+	{"backprop-mlp1", "784-1024-10, dropout 0.1", layers.Sequential{layers.Flatten{}, layers.Dense{Units: 1024, Activation: layers.ReLU{}, Init: layers.He}, layers.Dropout{P: 0.1}, layers.Dense{Units: 10}}, func(n int) rules.Rule {
+		return rules.Backprop{Optimizer: optim.SGD{LR: 0.02, Momentum: 0.9}, Options: cosine(n)}
+	}, 15, 64, false, 0},
 	{"backprop-mlp4", "784-2000-2000-2000-2000-10", fourLayers, func(n int) rules.Rule {
 		return rules.Backprop{Optimizer: optim.Adam{LR: 3e-4}, Options: cosine(n)}
 	}, 8, 128, false, 0},

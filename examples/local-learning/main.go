@@ -36,6 +36,11 @@ type section struct {
 var sections = []section{
 	{"race", tellRace},
 	{"memory", tellMemory},
+	{"collaboration", tellCollaboration},
+	{"sparsity", tellSparsity},
+	{"media", tellMedia},
+	{"feedback", tellFeedback},
+	{"knowledge", tellKnowledge},
 	{"long", tellLong},
 }
 

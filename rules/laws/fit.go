@@ -2,8 +2,8 @@
 // with the size of the model, the data or the computation (Power, Joint). Each law predicts, and each is fitted to
 // measured losses by least deviations of the logarithm, so that what a small run tells can be used for a large one.
 //
-//	law, err := laws.FitAnnealing(curves, laws.AnnealingOptions{})  // of a constant rate and a cosine
-//	loss := law.Predict(laws.Rates(optim.Linear{Steps: n}, 0.1, n)) // of a schedule never tried
+//	law, err := laws.FitAnnealing(curves, laws.AnnealingOptions{}) // of a constant rate and a cosine
+//	loss := law.Predict(laws.Rates(optim.WarmRestarts{Steps: n}, 0.1, 3*n), 0) // of a schedule never tried
 //
 //	power, err := laws.FitPower(sizes, losses)
 //	fmt.Println(power.Limit) // the loss that no size goes below: an estimate of the data's entropy
@@ -44,7 +44,7 @@ func (s separable) fit() (exponents, coefficients []float64, err error) {
 	var walk func(k int)
 	walk = func(k int) {
 		if k == s.exponents {
-			if _, v := s.solve(grid); v < best {
+			if _, v := s.solve(grid, 5); v < best {
 				best = v
 				copy(at, grid)
 			}
@@ -62,7 +62,7 @@ func (s separable) fit() (exponents, coefficients []float64, err error) {
 	}
 	exponents = make([]float64, s.exponents)
 	s.refine(exponents, at, 0, ratio)
-	coefficients, _ = s.solve(exponents)
+	coefficients, _ = s.solve(exponents, most)
 	return exponents, coefficients, nil
 }
 
@@ -70,7 +70,7 @@ func (s separable) fit() (exponents, coefficients []float64, err error) {
 // by golden sections within golden sections.
 func (s separable) refine(exponents, around []float64, k int, ratio float64) float64 {
 	if k == len(exponents) {
-		_, loss := s.solve(exponents)
+		_, loss := s.solve(exponents, most)
 		return loss
 	}
 	f := func(log float64) float64 {
@@ -81,7 +81,7 @@ func (s separable) refine(exponents, around []float64, k int, ratio float64) flo
 	low, high := math.Log(around[k]/ratio), math.Log(around[k]*ratio)
 	a, b := high-golden*(high-low), low+golden*(high-low)
 	fa, fb := f(a), f(b)
-	for high-low > 1e-9 {
+	for high-low > 1e-8 {
 		if fa < fb {
 			high, b, fb = b, a, fa
 			a = high - golden*(high-low)
@@ -95,9 +95,12 @@ func (s separable) refine(exponents, around []float64, k int, ratio float64) flo
 	return f((low + high) / 2)
 }
 
+// most is enough iterations for solve to converge.
+const most = 30
+
 // solve finds the coefficients for given exponents, by least squares weighted again and again until the logarithms'
-// Huber loss is at its least, and returns that loss.
-func (s separable) solve(exponents []float64) (coefficients []float64, loss float64) {
+// Huber loss is at its least, or as often as allowed, and returns that loss.
+func (s separable) solve(exponents []float64, iterations int) (coefficients []float64, loss float64) {
 	columns := s.columns(exponents)
 	n := len(s.values)
 	weights := make([]float64, n)
@@ -107,7 +110,7 @@ func (s separable) solve(exponents []float64) (coefficients []float64, loss floa
 	target := make([]float64, n)
 	copy(target, s.values)
 	best, bestLoss := []float64(nil), math.Inf(1)
-	for range 30 {
+	for range iterations {
 		c := nonNegative(columns, target, weights)
 		if c == nil {
 			break
@@ -128,7 +131,7 @@ func (s separable) solve(exponents []float64) (coefficients []float64, loss floa
 				loss += r * r / 2
 			}
 		}
-		if loss-loss != 0 || loss >= bestLoss*(1-1e-12) {
+		if loss-loss != 0 || loss >= bestLoss*(1-1e-10) {
 			if best == nil || loss < bestLoss {
 				best, bestLoss = c, loss
 			}
@@ -171,7 +174,7 @@ func nonNegative(columns [][]float64, target, weights []float64) []float64 {
 	}
 	var best []float64
 	least := math.Inf(1)
-	for subset := 1; subset < 1<<k; subset++ {
+	for subset := 1<<k - 1; subset > 0; subset-- {
 		var chosen []int
 		for j := range k {
 			if subset>>j&1 == 1 {
@@ -197,6 +200,9 @@ func nonNegative(columns [][]float64, target, weights []float64) []float64 {
 		}
 		if sum := mat.Dot(&rest, &rest); ok && sum < least {
 			best, least = c, sum
+		}
+		if ok && len(chosen) == k { // no bound holds the minimum back
+			break
 		}
 	}
 	return best

@@ -68,7 +68,7 @@ func (w wsd) Rate(base float64, step int) float64 {
 // Curves made from known laws under a cosine and a constant rate give the numbers back, and so every other schedule;
 // thinned, with sizes, and with a tenth of the losses spoilt too.
 func TestFitAnnealing(t *testing.T) {
-	const steps = 1500
+	const steps = 600
 	cosine, constant := Rates(optim.Cosine{Steps: steps, Min: 1e-4}, 1e-3, steps), Rates(nil, 1e-3, steps)
 	unseen := Rates(wsd{steps}, 1e-3, steps)
 	for _, law := range []Annealing{
@@ -88,12 +88,15 @@ func TestFitAnnealing(t *testing.T) {
 			}
 		}
 	}
+	if testing.Short() {
+		return
+	}
 	law := Annealing{L0: 2, A: 0.5, Alpha: 0.6, C: 0.1, B: 30, Beta: 0.4, Lambda: 0.99}
 	var curves []Curve
 	for _, size := range []float64{1e3, 1e4, 1e5} {
 		for _, rates := range [][]float64{cosine, constant} {
 			c := Curve{Rates: rates, Size: size}
-			for i := 50; i <= steps; i += 50 {
+			for i := 30; i <= steps; i += 30 {
 				c.Steps, c.Loss = append(c.Steps, i), append(c.Loss, law.Predict(rates, size)[i-1])
 			}
 			curves = append(curves, c)

@@ -109,6 +109,9 @@ func found(t *testing.T, s Threshold, runs int, p func(run, place int) float64) 
 // A step from 0.4 to 0.6 among 1000 places: at the bound of 343 trials, and at 1.5 and 2 times as many, learning finds it
 // far more often than a bisection that repeats its questions. Ramps are easier, and screening passes them too.
 func TestThreshold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs many draws")
+	}
 	const n, runs = 1000, 200
 	step := func(run, place int) float64 {
 		if place <= graph.Rand(uint64(run), "test/step", 0).IntN(n-1) {

@@ -45,7 +45,7 @@ const (
 //
 // which is the spectral form of the table's rows (G. Yang, J. Simon, J. Bernstein 2023, arXiv 2310.17813); a bias, gain
 // or embedding has p = 1. The factor 1/sqrt(p) is left to the layer's own initialisation, whose variance must fall as
-// 1/inputs, as those of He and LeCun do.
+// 1/inputs, as those of He and LeCun do, and nearly Glorot's from a wide layer to a narrow one.
 type MuP struct {
 	// Base is the small model. It has the same parameters as the model to train, of fewer units.
 	Base layers.Layer

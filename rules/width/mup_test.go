@@ -216,6 +216,9 @@ func meanSquare(a *graph.Array) (sum float64) {
 // In a linear network E|x^L|² = (1 + 1/L)^L·|x⁰|² with depth-muP's multiplier: 2.4414, 2.6379, ... towards e; and 2^L
 // without. Four standard deviations of the mean over networks.
 func TestDeepLinearNetworks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs many draws")
+	}
 	for _, c := range []struct {
 		blocks   int
 		exponent float64

@@ -109,6 +109,9 @@ func block(n, heads int) (attention, perceptron layers.Layer) {
 
 // Simulated networks of 96 and 192 units against the kernel: two blocks over independent tokens of unit variance.
 func TestKernelsPredictNetworks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs many draws")
+	}
 	const tokens, nets = 8, 8
 	k := make(Kernel, tokens)
 	for i := range k {
@@ -172,6 +175,9 @@ func groupOf(name string) (Group, error) {
 // The squared gradient of an output, summed over a group and times its rate, does not depend on the width: the slope of
 // its logarithm over that of n is near 0.
 func TestTangentKernelOfGroups(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs many draws")
+	}
 	widths := []int{32, 64, 128, 256}
 	const tokens, nets = 4, 16
 	sums := map[Group][]float64{}
