@@ -32,7 +32,7 @@ const (
 var meeting = 8_000.0
 
 // spared is by how many bytes an arena may grow for stages.
-func spared(size int) int { return max(size/8, 1<<18) }
+func spared(size int) int { return max(size/32, 1<<18) }
 
 // nanoseconds is about what an operation takes on one thread of a current machine.
 func (o *operation) nanoseconds() float64 {

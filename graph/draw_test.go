@@ -1,10 +1,12 @@
 package graph_test
 
 import (
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"math"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +100,7 @@ func (r rect) apart(o rect) bool {
 }
 
 // picture reads an SVG strictly.
-func picture(t *testing.T, svg string) (size rect, boxes, frames []rect, texts []string, arrows [][2]float64, paths []string) {
+func picture(t *testing.T, svg string) (size rect, boxes, frames []rect, texts []string, arrows [][2]float64, lines [][4]float64) {
 	t.Helper()
 	decoder := xml.NewDecoder(strings.NewReader(svg))
 	inText := false
@@ -146,8 +148,15 @@ func picture(t *testing.T, svg string) (size rect, boxes, frames []rect, texts [
 					t.Fatal(err)
 				}
 				arrows = append(arrows, [2]float64{x, y})
-			case e.Name.Local == "path":
-				paths = append(paths, attr["d"])
+			case e.Name.Local == "path" && attr["fill"] == "none":
+				at := strings.FieldsFunc(attr["d"], func(c rune) bool { return strings.ContainsRune("MLC ", c) })
+				var l [4]float64
+				for i, text := range append(at[:2:2], at[len(at)-2:]...) {
+					if l[i], err = strconv.ParseFloat(text, 64); err != nil {
+						t.Fatal(err)
+					}
+				}
+				lines = append(lines, l)
 				if strings.Contains(attr["d"], "NaN") || strings.Contains(attr["d"], "Inf") {
 					t.Fatalf("path %s", attr["d"])
 				}
@@ -175,7 +184,7 @@ func TestSVG(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				size, boxes, frames, texts, arrows, _ := picture(t, d.SVG())
+				size, boxes, frames, texts, arrows, lines := picture(t, d.SVG())
 				if len(boxes) != len(parts) {
 					t.Errorf("want %d boxes, got %d", len(parts), len(boxes))
 				}
@@ -216,6 +225,17 @@ func TestSVG(t *testing.T) {
 				if len(arrows) != reads {
 					t.Errorf("want %d arrows, got %d", reads, len(arrows))
 				}
+				for _, l := range lines { // each begins and ends at a box or where another goes on
+					begins := slices.ContainsFunc(boxes, func(b rect) bool { return math.Abs(l[1]-b.y-b.h) < 0.2 && l[0] > b.x && l[0] < b.x+b.w })
+					ends := slices.ContainsFunc(boxes, func(b rect) bool { return math.Abs(l[3]-b.y) < 0.2 && l[2] > b.x && l[2] < b.x+b.w })
+					for _, o := range lines {
+						begins = begins || math.Hypot(o[2]-l[0], o[3]-l[1]) < 0.3
+						ends = ends || math.Hypot(o[0]-l[2], o[1]-l[3]) < 0.3
+					}
+					if !begins || !ends {
+						t.Errorf("line %v begins or ends nowhere", l)
+					}
+				}
 				for _, a := range arrows {
 					if !slices.ContainsFunc(boxes, func(b rect) bool {
 						return math.Abs(a[1]-b.y) < 0.2 && a[0] > b.x && a[0] < b.x+b.w
@@ -228,8 +248,18 @@ func TestSVG(t *testing.T) {
 	}
 }
 
-// A cut is a dashed line between two pieces and dashed arrows across it; nothing else is dashed.
+// A cut is a dashed line between the frames of two pieces, and the arrows from one piece to another are dashed; nothing
+// else is.
 func TestDrawnCut(t *testing.T) {
+	frame := regexp.MustCompile(`<rect x="[^"]*" y="([^"]*)" width="[^"]*" height="([^"]*)" rx="7"[^>]* stroke-width="1.5"`)
+	line := regexp.MustCompile(`d="M0 ([^"H]*)H`)
+	number := func(s string) float64 {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
 	for _, c := range drawings[:4] {
 		g, x, y := c.build(t)
 		cut, err := g.Cut(x, y)
@@ -240,15 +270,45 @@ func TestDrawnCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if lines := strings.Count(d.SVG(), ">cut</text>"); lines != len(cut)-1 {
-			t.Errorf("%s: want %d lines, got %d", c.name, len(cut)-1, lines)
+		frames, lines := frame.FindAllStringSubmatch(d.SVG(), -1), line.FindAllStringSubmatch(d.SVG(), -1)
+		if len(frames) != len(cut) || len(lines) != len(cut)-1 {
+			t.Fatalf("%s: %d pieces, %d frames, %d lines", c.name, len(cut), len(frames), len(lines))
 		}
-		_, _, _, _, _, paths := picture(t, d.SVG())
+		slices.SortFunc(frames, func(a, b []string) int { return cmp.Compare(number(a[1]), number(b[1])) })
+		for i, l := range lines {
+			if at := number(l[1]); at <= number(frames[i][1])+number(frames[i][2]) || at >= number(frames[i+1][1]) {
+				t.Errorf("%s: line %d at %v is not between its pieces", c.name, i, at)
+			}
+		}
+		piece, at := map[string]int{}, 0
+		dashed, crossing := 0, 0
+		for _, text := range strings.Split(d.DOT(), "\n") {
+			fields := strings.Fields(text)
+			switch {
+			case strings.Contains(text, "bold"):
+				at++
+			case len(fields) > 2 && fields[1] == "->":
+				from, to := piece[fields[0]], piece[fields[2]]
+				if from > 0 && from != to {
+					crossing++
+				}
+				if got := strings.Contains(text, "dashed"); got != (from > 0 && from != to) {
+					t.Errorf("%s: from piece %d to %d: %s", c.name, from, to, text)
+				} else if got {
+					dashed++
+				}
+			case len(fields) > 0 && strings.HasPrefix(fields[0], "n") && at > 0:
+				piece[fields[0]] = at
+			}
+		}
+		if crossing < len(cut)-1 || dashed != crossing {
+			t.Errorf("%s: %d arrows cross, %d are dashed", c.name, crossing, dashed)
+		}
 		whole, err := g.Draw(graph.DrawOptions{}, y)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(paths) == 0 || strings.Contains(whole.SVG(), "dasharray") || strings.Contains(whole.DOT(), "dashed") {
+		if strings.Contains(whole.SVG(), "dasharray") || strings.Contains(whole.DOT(), "dashed") {
 			t.Errorf("%s: dashes without a cut", c.name)
 		}
 	}

@@ -294,7 +294,7 @@ func peakOf(buffers []*buffer, n int) int {
 	change := make([]int, n+2)
 	for _, u := range buffers {
 		change[u.first] += u.size
-		change[u.last+1] -= u.size
+		change[u.end+1] -= u.size
 	}
 	live, peak := 0, 0
 	for _, d := range change {
@@ -305,7 +305,7 @@ func peakOf(buffers []*buffer, n int) int {
 }
 
 // mostFitted bounds the time of firstFit, which is quadratic.
-const mostFitted = 2000
+const mostFitted = 1000
 
 // layOut chooses offsets, in several ways until one needs hardly more than the peak, and gives the arena's size. Of very
 // many buffers the smallest lie behind the others.

@@ -8,7 +8,8 @@ import (
 )
 
 // Program is a compiled list of instructions over planned memory. After the first run a run allocates nothing on the
-// heap. Programs that share a Params store may exist side by side; one program must not run twice at the same time.
+// heap. Programs that share a Params store may exist side by side, and run at the same time if none of them updates a state;
+// one program must not run twice at the same time. Small instructions that do not depend on each other run side by side.
 type Program struct {
 	g            *Graph
 	outputs      []*Node

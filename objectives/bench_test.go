@@ -1,35 +1,61 @@
 package objectives
 
 import (
+	"math"
 	"testing"
+	"time"
 
 	"github.com/harpe-ml/harpe/graph"
 	"github.com/harpe-ml/harpe/graph/gradcheck"
 )
 
-// BenchmarkStep is loss and gradients of an MLP 784-1000-1000-10 on 128 examples with each objective
-// on a target that it takes, and the same with the logits as the only variable. An objective may cost 1.3 times cross-entropy's step.
+// BenchmarkStep is loss and gradients of an MLP 784-1000-1000-10 on 128 examples with each objective on a target that it
+// takes, and the same with the logits as the only variable. Beside each run is one with cross-entropy: best-ns is the
+// fastest run, x-ce its quotient to cross-entropy's, which on the MLP is at most 1.3 where nothing else runs.
 func BenchmarkStep(b *testing.B) {
-	for _, name := range Names() {
-		f, _ := ByName(name)
-		for what, sizes := range map[string][]int{"logits": {10}, "mlp": {784, 1000, 1000, 10}} {
-			b.Run(what+"/"+name, func(b *testing.B) { benchmarkStep(b, f, sizes) })
+	for what, sizes := range map[string][]int{"logits": {10}, "mlp": {784, 1000, 1000, 10}} {
+		reference := step(b, CrossEntropy, sizes)
+		for _, name := range Names() {
+			f, _ := ByName(name)
+			b.Run(what+"/"+name, func(b *testing.B) {
+				own, other := step(b, f, sizes), time.Duration(math.MaxInt64)
+				best := other
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					other = min(other, duration(b, reference))
+					b.StartTimer()
+					best = min(best, duration(b, own))
+				}
+				b.ReportMetric(float64(best)/float64(other), "x-ce")
+				b.ReportMetric(float64(best.Nanoseconds()), "best-ns")
+			})
 		}
 	}
 }
 
-func benchmarkStep(b *testing.B, f Objective, sizes []int) {
+func duration(b *testing.B, p *graph.Program) time.Duration {
+	start := time.Now()
+	if err := p.Run(); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(start)
+}
+
+// step is the program of a step with the first kind of target that the objective takes.
+func step(b *testing.B, f Objective, sizes []int) *graph.Program {
 	labels, scores, numbers := gradcheck.Ints(1, 10, 128), gradcheck.Positive(1, 128, 10), gradcheck.Normal(1, 128)
 	for _, target := range []*graph.Array{labels, scores, numbers} {
-		if benchmarkTarget(b, f, sizes, target) == nil {
-			return
+		if p := stepOn(b, f, sizes, target); p != nil {
+			return p
 		}
 	}
-	b.Error("takes no target")
+	b.Fatal("takes no target")
+	return nil
 }
 
-// benchmarkTarget gives an error if the objective does not take the target.
-func benchmarkTarget(b *testing.B, f Objective, sizes []int, target *graph.Array) error {
+// stepOn gives nil if the objective does not take the target.
+func stepOn(b *testing.B, f Objective, sizes []int, target *graph.Array) *graph.Program {
 	var x, y *graph.Node
 	var out []*graph.Node
 	g, err := graph.Build(&graph.Params{Seed: 1}, func(s *graph.Scope) {
@@ -52,7 +78,7 @@ func benchmarkTarget(b *testing.B, f Objective, sizes []int, target *graph.Array
 		out = append(graph.Grad(loss, wrt...), loss)
 	})
 	if err != nil {
-		return err
+		return nil
 	}
 	p, err := g.Compile(out...)
 	if err != nil {
@@ -64,11 +90,5 @@ func benchmarkTarget(b *testing.B, f Objective, sizes []int, target *graph.Array
 	for i := range target.Size() {
 		p.Array(y).Set(i, target.At(i))
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := p.Run(); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return nil
+	return p
 }

@@ -2,6 +2,7 @@ package objectives
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,7 +13,8 @@ import (
 // An Entry is one line of the table of objectives. All texts are one line; those of the table are short.
 type Entry struct {
 	Name      string    // what ByName calls it: "cross-entropy"
-	Objective Objective // with its usual settings; nil if it needs more than an output and a target
+	Objective Objective // with its usual settings; nil if it needs more than an output and a target, or an import
+	Import    string    // path of the package that has it, if it is not this one
 	Summary   string    // what it is, for help texts
 	Formula   string    // of one example, in the notation of the package comment
 	Paper     string    // authors, year, arXiv number
@@ -37,7 +39,18 @@ func Register(entries ...Entry) {
 	}
 }
 
-// Entries lists all that is registered, in alphabetical order.
+// Provide gives a registered entry of another package its objective; that package does it in its init functions. An
+// entry that is not there, or has one, panics.
+func Provide(name string, f Objective) {
+	e := registry[name]
+	if e.Import == "" || e.Objective != nil || f == nil {
+		panic(errors.Errorf("objectives: no entry %q of another package that wants an objective", name))
+	}
+	e.Objective = f
+	registry[name] = e
+}
+
+// Entries lists all that is registered, in alphabetical order, those of packages that are not imported among them.
 func Entries() []Entry {
 	var all []Entry
 	for _, e := range registry {
@@ -47,7 +60,7 @@ func Entries() []Entry {
 	return all
 }
 
-// Names lists what ByName takes, in alphabetical order.
+// Names lists what ByName takes, in alphabetical order: that of packages that are imported.
 func Names() []string {
 	var names []string
 	for _, e := range Entries() {
@@ -59,24 +72,31 @@ func Names() []string {
 }
 
 // ByName is the objective of that name with its usual settings, for flags and experiment files: "cross-entropy", "mse",
-// ... An unknown name is an error that lists the known ones; so is that of an objective that needs more than an output
-// and a target.
+// ... An unknown name is an error that lists the known ones. An objective that needs more than an output and a target, and
+// one of a package that is not imported, are errors that say so.
 func ByName(name string) (Objective, error) {
 	e, ok := registry[name]
 	switch {
 	case !ok:
 		return nil, errors.Errorf("objectives: no objective %q; there are %s", name, strings.Join(Names(), ", "))
+	case e.Objective == nil && e.Import != "":
+		return nil, errors.Errorf("objectives: %q is in the package %s, which must be imported: %s", name, e.Import, e.Summary)
 	case e.Objective == nil:
 		return nil, errors.Errorf("objectives: %q needs more than an output and a target: %s", name, e.Summary)
 	}
 	return e.Objective, nil
 }
 
-// Describe is the table of all entries: name, formula, paper and when to use it, a line each.
+// Describe is the table of all entries: name and, in brackets, package if it is not this one, formula, paper and when to
+// use it, a line each.
 func Describe() string {
 	rows := [][]string{{"name", "formula", "paper", "when to use it"}}
 	for _, e := range Entries() {
-		rows = append(rows, []string{e.Name, e.Formula, e.Paper, e.Use})
+		name := e.Name
+		if e.Import != "" {
+			name += " (" + path.Base(e.Import) + ")"
+		}
+		rows = append(rows, []string{name, e.Formula, e.Paper, e.Use})
 	}
 	width := make([]int, len(rows[0]))
 	for _, r := range rows {

@@ -80,9 +80,38 @@ func TestByName(t *testing.T) {
 		t.Errorf("want an error that lists the names, got %v", err)
 	}
 	for _, e := range Entries() {
-		if _, err := ByName(e.Name); (err != nil) != (e.Objective == nil) {
+		_, err := ByName(e.Name)
+		if (err != nil) != (e.Objective == nil) || err != nil && !strings.Contains(err.Error(), e.Import) {
 			t.Errorf("%s: %v", e.Name, err)
 		}
+	}
+}
+
+// What another package has is listed, and found when that package has provided it.
+func TestProvide(t *testing.T) {
+	if !strings.Contains(Describe(), "\ncircle (metric) ") || slices.Contains(Names(), "circle") {
+		t.Error("want circle in the table, and not among the names")
+	}
+	if _, err := ByName("circle"); err == nil || !strings.Contains(err.Error(), "harpe/objectives/metric") {
+		t.Errorf("want an error that names the package, got %v", err)
+	}
+	defer func(e Entry) { registry["circle"] = e }(registry["circle"])
+	Provide("circle", MSE)
+	if _, err := ByName("circle"); err != nil || !slices.Contains(Names(), "circle") {
+		t.Errorf("circle is not found: %v", err)
+	}
+	for _, c := range []struct {
+		name string
+		f    Objective
+	}{{"circle", MSE}, {"mse", MSE}, {"nothing", MSE}, {"triplet", nil}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s was provided", c.name)
+				}
+			}()
+			Provide(c.name, c.f)
+		}()
 	}
 }
 

@@ -59,8 +59,8 @@ func (m Normalization) Of(a *graph.Node) *graph.Node {
 // and its threshold the number of its units; each layer sees the activities of the one below scaled to unit mean square.
 // The label is appended to the flattened input, so the first layer is wider by Classes inputs than under other rules;
 // OverwriteLabel keeps the input's shape, as convolutions need it. A layer whose activity is bounded, as by Tanh, may
-// never reach the threshold: give it a lower one. The learning rate is constant for the first half of the epochs and
-// then falls linearly, as in Hinton's code.
+// never reach the threshold: give it a lower one. The learning rate is constant for the first half of the epochs, in
+// Sequential order of each layer's, and then falls linearly, as in Hinton's code.
 //
 // The model's output layer, its last block, is the readout of the last hidden layer. Hidden layers between the first
 // and the last have readouts of the rule's own ("forward-forward/BLOCK/readout"); they learn from the objective and
@@ -119,10 +119,20 @@ func (r ForwardForward) Trainer(model layers.Layer, objective objectives.Objecti
 		Predict:   eval.predict,
 		Optimizer: n.Optimizer,
 		Options:   r.Options,
-		Gain: func(epoch, epochs int) float64 {
-			return min(1, (1+2*float64(epochs-epoch-1))/float64(epochs))
-		},
+		Gain:      n.gain,
 	}.Trainer(spec)
+}
+
+// gain is constant for the first half of the epochs and then falls linearly; layers that learn one after the other each
+// have a course of their own.
+func (n *ffNet) gain(epoch, epochs int) float64 {
+	if n.Order == Sequential {
+		count := len(n.hidden)
+		first := func(layer int) int { return (layer*epochs + count - 1) / count } // epoch of a layer
+		layer := epoch * count / epochs
+		epoch, epochs = epoch-first(layer), first(layer+1)-first(layer)
+	}
+	return min(1, (1+2*float64(epochs-epoch-1))/float64(epochs))
 }
 
 // settings are those that rules with labels in the input share.

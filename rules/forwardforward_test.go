@@ -121,6 +121,30 @@ func TestForwardForwardSequential(t *testing.T) {
 	}
 }
 
+// Hinton's course of the learning rate: 1 for a half, then linearly down; for layers one after the other, each its own.
+func TestForwardForwardGain(t *testing.T) {
+	for _, c := range []struct {
+		order Order
+		want  []float64
+	}{
+		{Simultaneous, []float64{1, 1, 1, 1, 7. / 8, 5. / 8, 3. / 8, 1. / 8}},
+		{Sequential, []float64{1, 1, 1. / 3, 1, 1, 1. / 3, 1, 0.5}}, // 3, 3 and 2 epochs
+	} {
+		tr := trained(t, ForwardForward{Order: c.order}, toy(32), Config{}, 8, 8, 8).(*trainer)
+		active := 0
+		for epoch, want := range c.want {
+			tr.StartEpoch(epoch, 8)
+			if math.Abs(tr.gain-want) > 1e-15 {
+				t.Errorf("order %d, epoch %d: want %v, got %v", c.order, epoch+1, want, tr.gain)
+			}
+			if first := epoch > 0 && want == 1 && c.want[epoch-1] < 1; first != (tr.active > active) {
+				t.Errorf("order %d, epoch %d: layer %d after %d", c.order, epoch+1, tr.active, active)
+			}
+			active = tr.active
+		}
+	}
+}
+
 // Lorberbom et al. 2023: threshold 2, goodness 1.5 and 0.5 in two layers. The rule's loss is half the softplus.
 func TestCollaborationNumbers(t *testing.T) {
 	for c, want := range map[Collaboration][]float64{

@@ -121,8 +121,8 @@ func gradients(batch, width, depth int) (func() error, error) {
 func layered(batch, width, depth int) (g *graph.Graph, out []*graph.Node, err error) {
 	g, err = graph.Build(&graph.Params{Seed: 1}, func(s *graph.Scope) {
 		x := s.Input("x", graph.Float32, batch, width)
-		for i := range depth {
-			l := s.Layer("layer", fmt.Sprint(i))
+		for range depth {
+			l := s.Layer("layer", "")
 			w, b := l.Param("weight", graph.He(width), width, width), l.Param("bias", graph.Zeros(), width)
 			x = graph.ReLU(graph.Add(graph.MatMul(x, w), b))
 		}

@@ -43,13 +43,17 @@ func parse(file string, text []byte) (root *yaml.Node, err error) {
 	return document.Content[0], decoder{file: file}.check(document.Content[0], mostDepth, &left)
 }
 
-// check refuses trees that are large, deep or refer to themselves, and keys that stand twice.
+// check refuses trees that are large, deep or refer to themselves, and keys that stand twice. It spells out nothing as
+// null, so that the tree can be written again.
 func (d decoder) check(n *yaml.Node, depth int, left *int) error {
 	if *left--; *left < 0 || depth == 0 {
 		return d.fail(n, "too much: want at most %d keys and values, nested at most %d deep", mostNodes, mostDepth)
 	}
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		return d.fail(n, "anchors and aliases have no meaning here")
+	}
+	if null(n) {
+		n.Value, n.Style = "null", 0
 	}
 	seen := map[string]bool{}
 	for i, c := range n.Content {

@@ -350,13 +350,13 @@ func child(n *yaml.Node, key string) (*yaml.Node, error) {
 		name := *n
 		*n = yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line}
 		if !null(&name) {
-			n.Content = []*yaml.Node{&name, {Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}}
+			n.Content = []*yaml.Node{&name, {Kind: yaml.ScalarNode, Tag: "!!null", Value: "null", Line: n.Line}}
 		}
 	}
 	if found := at(n, key); found != n {
 		return found, nil
 	}
-	made := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
+	made := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Value: "null", Line: n.Line}
 	n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: n.Line}, made)
 	return made, nil
 }

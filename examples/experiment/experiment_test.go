@@ -473,6 +473,13 @@ func TestDescribe(t *testing.T) {
 	if text, err := e.Text(); err != nil || mustParse(t, text).Describe(1, 1) != e.Describe(1, 1) {
 		t.Errorf("the text is another experiment: %v", err)
 	}
+	named, err := e.With("rules.backprop.options.clip.norm", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := named.Text(); err != nil || mustParse(t, text).Describe(0, 1) != named.Describe(0, 1) {
+		t.Errorf("the text of a changed one is another experiment: %v: %s", err, text)
+	}
 	for _, key := range []string{"rules.9.x", "rules.smb.lr", "epochs.x"} {
 		if _, err := e.With(key, "1"); err == nil {
 			t.Errorf("%s: no error", key)
@@ -542,6 +549,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("{\"data\": \"digits\", \"model\": \"mlp\", \"rules\": [{\"forward-guess\": {\"auxiliary\": {\"aux-cnn\": [4, 1]}}}]}"))
 	f.Add([]byte("data: {file: x.csv, csv: {comma: ';', header: true}}\nmodel: [relu]\nseeds: [3, 9]\nclip: {norm: 3}\nschedule: {warmup: {steps: 3 epochs, then: {onecycle: {steps: total}}}}"))
 	f.Add([]byte("data: digits\nmodel: {residual: {body: [{dense: {units: 64, init: {normal: .1}}}]}}\nobjective: {combination: [{weight: 2, objective: mae}]}"))
+	f.Add([]byte("data: digits\nmodel: {residual}\noptimizer: {adam: ~}\nrules: [{backprop: }]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		e, err := Parse("fuzz.yaml", text)
 		if err != nil {

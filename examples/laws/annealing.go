@@ -48,7 +48,7 @@ func annealingPage(e *story) error {
 		runs under three other schedules.
 
 		A perceptron learns the next symbol of a text by gradient descent, on new examples all the time. The text is a Markov
-		chain, so the loss is computed exactly and has no noise of its own.`)
+		chain, so the loss is computed exactly; what noise is left is that of the batches.`)
 	schedules := []struct {
 		name string
 		s    optim.Schedule
@@ -101,32 +101,43 @@ func annealingPage(e *story) error {
 	}
 	e.Text(fmt.Sprintf("Fitted: $L(s) = %.4f + %.4f \\cdot S_1^{-%.3f} - %.5f \\cdot S_2$ with $\\lambda = %.3f$. The entropy of the text is %.4f.", law.L0, law.A, law.Alpha, law.C, law.Lambda, source.entropy()))
 	table := notebook.Table{Title: fmt.Sprintf("Measured and predicted, mean of %d runs each", e.seeds),
-		Header: []string{"schedule", "used for the fit", "final loss", "predicted", "error of the final loss", "median error of the course"}}
-	plot := notebook.Plot{Title: "Measured (lines) and predicted (points)", X: "step", Y: "loss, nats a symbol", LogX: true}
+		Header: []string{"schedule", "fitted", "final loss", "predicted", "error", "median error of the course"}}
+	plot := notebook.Plot{Title: "Measured (lines) and predicted (points), without the first quarter", X: "step", Y: "loss, nats a symbol"}
+	var claims []func()
 	final := map[string][2]float64{}
 	for k, s := range schedules {
 		c := curves[k]
 		predicted := law.Predict(c.Rates, 0)
 		line, points := notebook.Line{Name: s.name}, notebook.Points{Name: s.name + ", predicted"}
 		for i, step := range c.Steps {
+			if step < n/4 {
+				continue
+			}
 			line.X, line.Y = append(line.X, float64(step)), append(line.Y, c.Loss[i])
-			if i%(len(c.Steps)/20+1) == 0 {
+			if i%(len(c.Steps)/25+1) == 0 {
 				points.X, points.Y = append(points.X, float64(step)), append(points.Y, predicted[step-1])
 			}
 		}
-		plot.Lines, plot.Points = append(plot.Lines, line), append(plot.Points, points)
+		if k == 0 || !s.fit {
+			plot.Lines, plot.Points = append(plot.Lines, line), append(plot.Points, points)
+		}
 		last, guess := c.Loss[len(c.Loss)-1], predicted[n-1]
 		final[s.name] = [2]float64{last, guess}
 		course := deviation(law, c)
 		table.Rows = append(table.Rows, []string{s.name, map[bool]string{true: "yes", false: "no"}[s.fit], fmt.Sprintf("%.4f", last), fmt.Sprintf("%.4f", guess),
 			fmt.Sprintf("%.2f %%", 100*math.Abs(guess/last-1)), fmt.Sprintf("%.2f %%", 100*course)})
 		if !s.fit {
-			e.expect("the final loss of \""+s.name+"\" is predicted within 1 %", math.Abs(guess/last-1) < 0.01, fmt.Sprintf("%.4f and %.4f", last, guess))
-			e.expect("the course of \""+s.name+"\" is predicted within 2 % (median)", course < 0.02, fmt.Sprintf("%.2f %%", 100*course))
+			claims = append(claims, func() {
+				e.expect("the final loss of \""+s.name+"\" is predicted within 1 %", math.Abs(guess/last-1) < 0.01, fmt.Sprintf("%.4f and %.4f", last, guess))
+				e.expect("the course of \""+s.name+"\" is predicted within 2 % (median)", course < 0.02, fmt.Sprintf("%.2f %%", 100*course))
+			})
 		}
 	}
 	e.Table(table)
 	e.Plot(plot)
+	for _, claim := range claims {
+		claim()
+	}
 	e.expect("the law ranks annealing above a constant rate, as the runs do", final["line to 0"][0] < final["constant"][0] && final["line to 0"][1] < final["constant"][1],
 		fmt.Sprintf("measured %.4f and %.4f, predicted %.4f and %.4f", final["line to 0"][0], final["constant"][0], final["line to 0"][1], final["constant"][1]))
 	e.best(law, lr, n)

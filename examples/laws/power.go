@@ -80,6 +80,7 @@ func powerPage(e *story) error {
 	e.Plot(notebook.Plot{Title: "The part of the loss that a larger model takes away", X: "parameters", Y: "nats a symbol", LogX: true, LogY: true, Points: []notebook.Points{measured}, Lines: []notebook.Line{fitted}})
 	slope := slopeOf(logs[0], logs[1])
 	e.expect("the law's limit is within 3 % of the entropy", math.Abs(law.Limit/h-1) < 0.03, fmt.Sprintf("%.4f and %.4f", law.Limit, h))
+	e.expect("it is nearer than any measured loss", math.Abs(law.Limit-h) < losses[len(losses)-1]-h, fmt.Sprintf("%.4f and %.4f away", math.Abs(law.Limit-h), losses[len(losses)-1]-h))
 	e.expect("larger models have smaller losses", falls, fmt.Sprintf("%.4f to %.4f", losses[0], losses[len(losses)-1]))
 	e.expect("the divergence falls as a power: slope below -0.3 on logarithmic scales", slope < -0.3, fmt.Sprintf("%.2f", slope))
 	e.compute(courses, runs)

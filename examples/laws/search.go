@@ -145,7 +145,10 @@ func searchPage(e *story) error {
 	e.expect("the median of the last round is less than half of random search's", mean(ce.tail) < mean(random.tail)/2, fmt.Sprintf("%.3f and %.3f", mean(ce.tail), mean(random.tail)))
 	_, sd := moments(random.best)
 	e.expect("the best is better than random search's, or as good within its deviation", mean(ce.best) < mean(random.best)+sd, fmt.Sprintf("%.3f and %.3f", mean(ce.best), mean(random.best)))
-	return e.repeats(population)
+	if err := e.repeats(population); err != nil {
+		return err
+	}
+	return e.online()
 }
 
 // distributions shows how the distribution moved.
@@ -193,6 +196,78 @@ func (e *story) repeats(population int) error {
 		}
 	}
 	e.Check("one and four trials at a time give the same bits", scores[0] == scores[1] && scores[0] != "", fmt.Sprintf("%d trials", 2*population))
+	return nil
+}
+
+// steered is a schedule that someone else sets.
+type steered struct{ rate *float64 }
+
+func (s steered) Rate(float64, int) float64 { return *s.rate }
+
+// online draws the learning rate again and again during one run, and learns from what each did.
+func (e *story) online() error {
+	e.Heading("While it trains")
+	rounds, draws, each := e.short(16, 2), 8, e.short(10, 2)
+	const start = 1e-3
+	e.Text(fmt.Sprintf("The same update also serves one run: every %d steps the learning rate is drawn anew, its score is by how much the loss on validation examples fell, and after %d draws "+
+		"the distribution moves. It begins at %v, far too small.", each, draws, start))
+	space := search.Space{search.Real{Name: "lr", Low: 1e-5, High: 10, Log: true, Start: start, Spread: 5}}
+	method := search.CrossEntropy{Elite: 0.25}
+	train, rest, err := split(e.seed)
+	if err != nil {
+		return err
+	}
+	valid := rest.Take(180)
+	run := func(steer bool) (losses, rates []float64, err error) {
+		rate := start
+		t, err := rules.Backprop{Optimizer: optim.SGD{}, Options: optim.Options{Schedule: steered{&rate}}}.Trainer(
+			models.MLP{Hidden: []int{32}, Classes: 10}, objectives.CrossEntropy, rules.SpecOf(train, 32, e.seed))
+		if err != nil {
+			return nil, nil, err
+		}
+		d, err := space.Start()
+		if err != nil {
+			return nil, nil, err
+		}
+		before, err := lossOn(t, valid)
+		if err != nil {
+			return nil, nil, err
+		}
+		for round := range rounds {
+			var trials []search.Trial
+			for i := range draws {
+				if steer {
+					c := d.Draw(graph.Rand(e.seed, "laws/online", uint64(round*draws+i)))
+					rate = c["lr"].(float64)
+				}
+				if _, err := steps(e.ctx, t, train, each); err != nil {
+					return nil, nil, err
+				}
+				after, err := lossOn(t, valid)
+				if err != nil {
+					return nil, nil, err
+				}
+				trials = append(trials, search.Trial{Config: search.Config{"lr": rate}, Score: before - after})
+				losses, rates, before = append(losses, after), append(rates, rate), after
+			}
+			if d, err = method.Update(d, trials); err != nil {
+				return nil, nil, err
+			}
+		}
+		return losses, rates, nil
+	}
+	losses, rates, err := run(true)
+	if err != nil {
+		return err
+	}
+	fixed, _, err := run(false)
+	if err != nil {
+		return err
+	}
+	e.Plot(notebook.Plot{Title: "Rates drawn", X: "draw", Y: "learning rate", LogY: true, Points: []notebook.Points{{Name: "rate", Y: rates}}})
+	e.Plot(notebook.Plot{Title: "Validation loss", X: "draw", Y: "loss", LogY: true, Lines: []notebook.Line{{Name: "drawn", Y: losses}, {Name: "first rate kept", Y: fixed}}})
+	last := len(losses) - 1
+	e.expect("the run that steers itself ends with less than three quarters of the loss of the first rate", losses[last] < 0.75*fixed[last], fmt.Sprintf("%.3f and %.3f", losses[last], fixed[last]))
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (e *story) digits() error {
 		{"Entropy-SGD, γ = 1", rules.EntropySGD{Gamma: 1, InnerLR: 0.05}},
 	}
 	table := notebook.Table{Title: fmt.Sprintf("Over %d seeds", e.seeds), Header: []string{"rule", "training loss", "test accuracy, %", "trace of the Hessian"}}
-	var accuracy, sharpness [][]float64
+	var accuracy [][]float64
 	for _, c := range contenders {
 		var losses, right, traces []float64
 		for run := range e.seeds {
@@ -94,7 +94,7 @@ func (e *story) digits() error {
 			}
 			losses, right, traces = append(losses, loss), append(right, 100*v.Accuracy), append(traces, trace)
 		}
-		accuracy, sharpness = append(accuracy, right), append(sharpness, traces)
+		accuracy = append(accuracy, right)
 		table.Rows = append(table.Rows, []string{c.name, spread(losses, "%.4f"), spread(right, "%.1f"), spread(traces, "%.1f")})
 	}
 	e.Table(table)

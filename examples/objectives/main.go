@@ -1,6 +1,7 @@
 // Objectives compares what the library can minimise where it matters which: when labels are wrong, when confidences must
-// be right, when some classes are rare, when examples are to be found again, when there is one class only, and when there
-// are no labels. Each of the pages noisy-labels, calibration, long-tail, retrieval, one-class and neighbours is an HTML page and a notebook.
+// be right, when some classes are rare or there are few examples, when a shortcut is too easy or an input is changed on
+// purpose, for pixels and texts, when examples are to be found again, when there is one class only, and when there are no
+// labels. Each page is an HTML file and a notebook; RESULTS.md has the tables of one run.
 //
 //	go run ./examples/objectives
 //	go run ./examples/objectives -pages noisy-labels -seeds 5
@@ -37,6 +38,7 @@ var pages = []struct {
 	{"one-class", "Objectives with examples of one class only", oneClass},
 	{"adversarial", "Objectives when inputs are changed on purpose", adversarial},
 	{"chequerboard", "Objectives for classes like the fields of a chequerboard", chequerboard},
+	{"sequences", "Objectives for texts", sequences},
 	{"segmentation", "Objectives for pixels, with labels perturbed", segmentation},
 	{"sets", "Objectives of sets, for few examples", setLearning},
 	{"shortcuts", "Objectives when a shortcut is too easy", shortcuts},

@@ -59,6 +59,7 @@ func setLearning(e *experiment) error {
 		if err != nil {
 			return nil, err
 		}
+		train, test = train.Flatten(), test.Flatten()
 		r := regimes[of[name][0]]
 		return e.learnSets(of[name][1], firstOf(train, r.counts), test, r, e.seed+uint64(run))
 	})

@@ -1,15 +1,6 @@
 package metric
 
-import (
-	"github.com/harpe-ml/harpe/graph"
-	"github.com/harpe-ml/harpe/objectives"
-)
-
-func init() {
-	register(objectives.Entry{Name: "center",
-		Summary: "CenterOptions.Loss: near the moving mean of its class; added to a loss that separates classes",
-		Formula: "|f - c_y|²/2", Paper: "Y. Wen et al. 2016 (ECCV)", Use: "compact classes, beside cross-entropy"})
-}
+import "github.com/harpe-ml/harpe/graph"
 
 // CenterOptions are the settings of the center loss.
 type CenterOptions struct {

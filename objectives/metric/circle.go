@@ -6,19 +6,9 @@ import (
 )
 
 func init() {
-	const paper = "Y. Sun et al. 2020, 2002.10857"
-	register(
-		objectives.Entry{Name: "circle", Objective: CircleOptions{}.Loss,
-			Summary: "circle loss of the pairs of a batch of embeddings: each similarity counts by its distance from its goal",
-			Formula: "log(1 + Σ_n e^{γ a_n(s_n-m)} Σ_p e^{-γ a_p(s_p-1+m)}), a = max(0, goal - s)", Paper: paper,
-			Use: "embeddings; a definite goal for both similarities"},
-		objectives.Entry{Name: "circle-class", Objective: CircleOptions{}.ClassLoss,
-			Summary: "circle loss of the cosines to class proxies",
-			Formula: "circle with s_p = cos_y, s_n = the other cosines", Paper: paper, Use: "cosines to proxies; many classes"},
-		objectives.Entry{Name: "unified-pair", Objective: UnifiedPairOptions{}.Loss,
-			Summary: "circle loss without its weights; softmax with a margin and triplet loss are special cases",
-			Formula: "log(1 + Σ_n Σ_p e^{γ(s_n - s_p + m)})", Paper: paper, Use: "embeddings; a smooth hardest triplet"},
-	)
+	objectives.Provide("circle", CircleOptions{}.Loss)
+	objectives.Provide("circle-class", CircleOptions{}.ClassLoss)
+	objectives.Provide("unified-pair", UnifiedPairOptions{}.Loss)
 }
 
 // Grouping says which similarities of a batch are compared with each other.

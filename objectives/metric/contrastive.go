@@ -6,21 +6,10 @@ import (
 )
 
 func init() {
-	register(
-		objectives.Entry{Name: "contrastive", Objective: ContrastiveOptions{}.Loss,
-			Summary: "like pairs at distance 0, unlike ones beyond a margin",
-			Formula: "D² if alike, max(0, 1 - D)² if not", Paper: "R. Hadsell et al. 2006", Use: "embeddings; the simplest"},
-		objectives.Entry{Name: "n-pair", Objective: NPair,
-			Summary: "each like pair against all unlike ones of its anchor",
-			Formula: "log(1 + Σ_n e^{f_a·f_n - f_a·f_p})", Paper: "K. Sohn 2016", Use: "embeddings of any length"},
-		objectives.Entry{Name: "lifted", Objective: LiftedOptions{}.Loss,
-			Summary: "each like pair against all unlike ones of both its ends",
-			Formula: "max(0, log Σ_n e^{1 - D_n} + D_p)²/2", Paper: "H. Song et al. 2016, 1511.06452", Use: "embeddings; smooth mining"},
-		objectives.Entry{Name: "multi-similarity", Objective: MultiSimilarityOptions{}.Loss,
-			Summary: "soft maxima of like and of unlike similarities on both sides of a threshold, of hard pairs only",
-			Formula: "1/2 log(1 + Σ_p e^{-2(s - 1/2)}) + 1/50 log(1 + Σ_n e^{50(s - 1/2)})",
-			Paper:   "X. Wang et al. 2019, 1904.06627", Use: "embeddings; a good first choice"},
-	)
+	objectives.Provide("contrastive", ContrastiveOptions{}.Loss)
+	objectives.Provide("n-pair", NPair)
+	objectives.Provide("lifted", LiftedOptions{}.Loss)
+	objectives.Provide("multi-similarity", MultiSimilarityOptions{}.Loss)
 }
 
 // ContrastiveOptions are the settings of the contrastive loss.

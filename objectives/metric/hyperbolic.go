@@ -9,15 +9,7 @@ import (
 )
 
 func init() {
-	const paper = "K. Narayan, V. Patel 2024, 2404.14406"
-	register(
-		objectives.Entry{Name: "hyperbolic-pairwise-confusion", Objective: func(output, _ *graph.Node) *graph.Node { return PairwiseConfusionOptions{}.Loss(output) },
-			Summary: "examples of one class, at random, near each other in hyperbolic space; the target plays no part",
-			Formula: "1/B Σ_i d(E(f_i), E(f_{i+B/2}))", Paper: paper, Use: "one-class training, beside another loss"},
-		objectives.Entry{Name: "hyperbolic-cross-entropy",
-			Summary: "cross-entropy of the logits of the layer HyperbolicLogits",
-			Formula: "-log softmax(z)_y", Paper: paper, Use: "hierarchies, low dimensions"},
-	)
+	objectives.Provide("hyperbolic-pairwise-confusion", func(output, _ *graph.Node) *graph.Node { return PairwiseConfusionOptions{}.Loss(output) })
 }
 
 // Ball is hyperbolic space as the Poincaré ball: the points x with |x|² < 1/c, of curvature -c. Points and vectors are

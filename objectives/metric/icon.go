@@ -9,14 +9,7 @@ import (
 )
 
 func init() {
-	register(
-		objectives.Entry{Name: "supcon", Objective: SupConOptions{}.Loss,
-			Summary: "supervised contrastive loss: cross-entropy of the examples of one class and the softmax of similarities",
-			Formula: "-1/|P| Σ_p log(e^{2s_p}/Σ_{j≠a} e^{2s_j})", Paper: "P. Khosla et al. 2020, 2004.11362", Use: "embeddings with labels; InfoNCE if labels are pairs of views"},
-		objectives.Entry{Name: "i-con",
-			Summary: "ICon.Loss: mean divergence of a supervisory and a learned distribution over neighbours",
-			Formula: "1/n Σ_i KL(p(·|i), q(·|i))", Paper: "S. Alshammari et al. 2025, 2504.16929", Use: "embeddings, clusters, maps: SNE to SupCon"},
-	)
+	objectives.Provide("supcon", SupConOptions{}.Loss)
 }
 
 // Divergence is the direction of a comparison of two distributions.

@@ -9,20 +9,10 @@ import (
 )
 
 func init() {
-	register(
-		objectives.Entry{Name: "norm-softmax", Objective: NormSoftmaxOptions{}.Loss,
-			Summary: "cross-entropy of scaled cosines to class proxies",
-			Formula: "-log softmax(30 cos)_y", Paper: "F. Wang et al. 2017, 1704.06369", Use: "cosines to proxies; the default"},
-		objectives.Entry{Name: "cosface", Objective: CosFaceOptions{}.Loss,
-			Summary: "norm-softmax with a margin on the cosine of the label",
-			Formula: "norm-softmax of cos_y - 0.35", Paper: "H. Wang et al. 2018, 1801.09414", Use: "cosines to proxies; open-set recognition"},
-		objectives.Entry{Name: "arcface", Objective: ArcFaceOptions{}.Loss,
-			Summary: "norm-softmax with a margin on the angle to the label's proxy",
-			Formula: "norm-softmax of cos(θ_y + 0.5)", Paper: "J. Deng et al. 2019, 1801.07698", Use: "cosines to proxies; open-set recognition"},
-		objectives.Entry{Name: "sphereface", Objective: SphereFaceOptions{}.Loss,
-			Summary: "norm-softmax with a multiple of the angle to the label's proxy",
-			Formula: "norm-softmax of (-1)^k cos 4θ_y - 2k, k = ⌊4θ_y/π⌋", Paper: "W. Liu et al. 2017, 1704.08063", Use: "cosines to proxies; historical comparison"},
-	)
+	objectives.Provide("norm-softmax", NormSoftmaxOptions{}.Loss)
+	objectives.Provide("cosface", CosFaceOptions{}.Loss)
+	objectives.Provide("arcface", ArcFaceOptions{}.Loss)
+	objectives.Provide("sphereface", SphereFaceOptions{}.Loss)
 }
 
 // NormSoftmaxOptions are the settings of the cross-entropy of cosines.

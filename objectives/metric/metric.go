@@ -17,7 +17,7 @@
 // ICon makes one objective of two distributions over neighbours, of which many of these losses are special cases. Ball is
 // hyperbolic space. Retrieval, NMI and HungarianAccuracy measure embeddings and clusters, on arrays.
 //
-// Importing this package adds the names of the table to objectives.ByName. In it f is an embedding, D a distance and s a
+// Importing this package, if only as _, lets objectives.ByName find the names of the table. In it f is an embedding, D a distance and s a
 // cosine of unit vectors, a the anchor, p its positives and n its negatives, y the label.
 //
 //	name                           formula                                                                           paper                                         when to use it
@@ -41,22 +41,9 @@
 //	sphereface                     norm-softmax of (-1)^k cos 4θ_y - 2k, k = ⌊4θ_y/π⌋                                W. Liu et al. 2017, 1704.08063                cosines to proxies; historical comparison
 //	supcon                         -1/|P| Σ_p log(e^{2s_p}/Σ_{j≠a} e^{2s_j})                                         P. Khosla et al. 2020, 2004.11362             embeddings with labels; InfoNCE if labels are pairs of views
 //	triplet                        max(0, D_p² - D_n² + 0.2)                                                         F. Schroff et al. 2015, 1503.03832            embeddings; orders rather than distances
-//	triplet-direction              max(0, D_p² - D_n² + 0.2 - 0.1 cos(f_n - f_a, f_p - f_a))                         D. Mohan et al. 2020 (CVPR)                   embeddings; directions of displacement
+//	triplet-direction              max(0, D_p² - D_n² + 0.2 - 0.3 cos(f_n - f_a, f_p - f_a))                         D. Mohan et al. 2020 (CVPR)                   embeddings; directions of displacement
 //	triplet-hard                   max(0, max D_p² - min D_n² + 0.2)                                                 A. Hermans et al. 2017, 1703.07737            embeddings; a few examples of each class a batch
 //	triplet-semi-hard              D_p² - D_n² + 0.2 where D_p² < D_n² < D_p² + 0.2                                  F. Schroff et al. 2015, 1503.03832            embeddings; large batches
 //	unified-pair                   log(1 + Σ_n Σ_p e^{γ(s_n - s_p + m)})                                             Y. Sun et al. 2020, 2002.10857                embeddings; a smooth hardest triplet
 //	zero-shot-regression           -log softmax(9.5 V W a)_y, W from the other half                                  Y. Gürbüz et al. 2023, 2308.09228             attributes of generalised sum pooling
 package metric
-
-import "github.com/harpe-ml/harpe/objectives"
-
-// names are the entries of this package.
-var names []string
-
-// register adds entries to the table of objectives.
-func register(entries ...objectives.Entry) {
-	for _, e := range entries {
-		names = append(names, e.Name)
-	}
-	objectives.Register(entries...)
-}

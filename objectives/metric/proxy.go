@@ -8,20 +8,10 @@ import (
 )
 
 func init() {
-	register(
-		objectives.Entry{Name: "proxy-nca", Objective: ProxyNCAOptions{}.Loss,
-			Summary: "nearer to the proxy of its class than to the others; for cosines to proxies",
-			Formula: "-log(e^{-D_y²}/Σ_{k≠y} e^{-D_k²})", Paper: "Y. Movshovitz-Attias et al. 2017, 1703.07464", Use: "cosines to proxies; no sampling of pairs"},
-		objectives.Entry{Name: "proxy-nca++", Objective: ProxyNCAOptions{Proxies: AllProxies, Temperature: 1.0 / 9}.Loss,
-			Summary: "proxy-nca as a probability, with a temperature",
-			Formula: "-log softmax(-9 D²)_y", Paper: "E. Teh et al. 2020, 2004.01113", Use: "cosines to proxies; faster than proxy-nca"},
-		objectives.Entry{Name: "proxy-anchor", Objective: ProxyAnchorOptions{}.Loss,
-			Summary: "each proxy against the examples of its class and those of the others; for cosines to proxies",
-			Formula: "log(1 + Σ_p e^{-32(s - 0.1)}) + log(1 + Σ_n e^{32(s + 0.1)}), means over proxies", Paper: "S. Kim et al. 2020, 2003.13911", Use: "cosines to proxies; robust, fast"},
-		objectives.Entry{Name: "soft-triple", Objective: SoftTripleOptions{}.Loss,
-			Summary: "softmax over classes with several proxies each; for cosines [batch, classes, centers]",
-			Formula: "-log softmax(20 (s_k - 0.01 [k = y]))_y, s_k = Σ_c softmax(10 cos_kc) cos_kc", Paper: "Q. Qian et al. 2019, 1909.05235", Use: "cosines to proxies; classes of several parts"},
-	)
+	objectives.Provide("proxy-nca", ProxyNCAOptions{}.Loss)
+	objectives.Provide("proxy-nca++", ProxyNCAOptions{Proxies: AllProxies, Temperature: 1.0 / 9}.Loss)
+	objectives.Provide("proxy-anchor", ProxyAnchorOptions{}.Loss)
+	objectives.Provide("soft-triple", SoftTripleOptions{}.Loss)
 }
 
 // Proxies is a layer that ends a model for the losses of cosines: the cosines of x [batch, features] to trained vectors,

@@ -7,12 +7,6 @@ import (
 	"github.com/harpe-ml/harpe/objectives"
 )
 
-func init() {
-	register(objectives.Entry{Name: "zero-shot-regression",
-		Summary: "ZeroShotOptions.Loss: attributes from which a ridge regression on one half of a batch predicts the classes of the other",
-		Formula: "-log softmax(9.5 V W a)_y, W from the other half", Paper: "Y. Gürbüz et al. 2023, 2308.09228", Use: "attributes of generalised sum pooling"})
-}
-
 // ZeroShotOptions are the settings of the zero-shot regression loss.
 type ZeroShotOptions struct {
 	Classes  int

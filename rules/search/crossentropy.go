@@ -8,15 +8,15 @@ import (
 	"github.com/harpe-ml/harpe/graph"
 )
 
-// CrossEntropy searches by the cross-entropy method (R. Rubinstein 1999; for hyper-parameters K. Li, F. Li
-// 2024, arXiv 2409.09240): each round draws a population from a distribution v, keeps the elite E, those not
-// worse than the ⌈Elite·Population⌉-th best, and moves v towards the distribution that makes the elite most likely,
+// CrossEntropy searches by the cross-entropy method (R. Rubinstein 1999; for hyper-parameters K. Li, F. Li 2024, arXiv
+// 2409.09240): each round draws a population from a distribution v, keeps the elite E, those not worse than the
+// ⌈Elite·Population⌉-th best, and moves v towards the distribution that makes the elite most likely,
 //
 //	v = Smoothing·argmax_w Σ_{c in E} log f(c; w) + (1-Smoothing)·v.
 //
 // For numbers the maximum is mean and (biased) standard deviation of the elite, of the logarithms where Log is set; for
-// choices it is their shares. Only the order of the scores matters. A score that is NaN is the worst.
-// The factors are independent: a narrow valley across several hyper-parameters holds the search up.
+// choices it is their shares. Only the order of the scores matters. A score that is NaN is the worst. The factors are
+// independent: a narrow valley across several hyper-parameters holds the search up.
 type CrossEntropy struct {
 	Rounds     int     // 0 means 8
 	Population int     // trials a round; 0 means 24
