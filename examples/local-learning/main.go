@@ -135,6 +135,9 @@ func run(ctx context.Context, args []string, terminal io.Writer) (err error) {
 			return errors.Wrap(err, part.name)
 		}
 	}
+	if s.failed != nil {
+		return s.failed
+	}
 	return page.Close()
 }
 
@@ -144,6 +147,7 @@ type story struct {
 	options
 	ctx     context.Context
 	written bool
+	failed  error // of writing a heading
 }
 
 // write appends to the file of results; the first time it says what wrote it.
@@ -181,6 +185,14 @@ func (s *story) command() string {
 		c += " -quick"
 	}
 	return c
+}
+
+// Heading starts a section, also in the file of results.
+func (s *story) Heading(text string) {
+	s.Page.Heading(text)
+	if err := s.write("\n## %s\n", text); err != nil && s.failed == nil {
+		s.failed = err
+	}
 }
 
 // show adds a table to the page and to the file of results.
