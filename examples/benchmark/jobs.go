@@ -21,10 +21,10 @@ type job struct {
 	build func() (*task, error)
 }
 
-// A task is a job made ready: step is one step of it, program what the step runs.
+// A task is a job made ready: step is one step of it, programs what the step runs, one after the other.
 type task struct {
-	step    func() error
-	program *graph.Program
+	step     func() error
+	programs []*graph.Program
 }
 
 var jobs = []job{
@@ -82,8 +82,8 @@ func trainTask(t rules.Trainer, err error, classes int) (*task, error) {
 	fillNormal(b.X)
 	fillLabels(b.Y, classes)
 	return &task{
-		step:    func() error { _, err := t.Step(b); return err },
-		program: t.Programs()[0],
+		step:     func() error { _, err := t.Step(b); return err },
+		programs: t.Programs(),
 	}, nil
 }
 
@@ -102,7 +102,7 @@ func infer(model layers.Layer, batch int, input ...int) func() (*task, error) {
 			return nil, err
 		}
 		fillNormal(p.Array(x))
-		return &task{p.Run, p}, nil
+		return &task{p.Run, []*graph.Program{p}}, nil
 	}
 }
 
@@ -123,7 +123,7 @@ func charLM() (*task, error) {
 	b := rules.NewBatch(spec)
 	fillLabels(b.X, vocabulary)
 	fillLabels(b.Y, vocabulary)
-	return &task{func() error { _, err := t.Step(b); return err }, t.Programs()[0]}, nil
+	return &task{func() error { _, err := t.Step(b); return err }, t.Programs()}, nil
 }
 
 // forwardForward is the plain form of the rule, without the embedding of labels and the readout that

@@ -154,12 +154,27 @@ func child(o options) error {
 	}
 	peer, step := "harpe", t.step
 	if o.against != "" {
-		r, err := t.program.Reference()
-		if err != nil {
+		// One step gives the programs their inputs.
+		if err := t.step(); err != nil {
 			return err
 		}
-		defer r.Close()
-		peer, step = o.against, func() error { _, err := r.Run(); return err }
+		var references []*graph.Reference
+		for _, p := range t.programs {
+			r, err := p.Reference()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			references = append(references, r)
+		}
+		peer, step = o.against, func() error {
+			for _, r := range references {
+				if _, err := r.Run(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
 	}
 	ms, err := median(step, o.seconds)
 	if err != nil {
@@ -171,13 +186,17 @@ func child(o options) error {
 	} else {
 		fmt.Printf("%-10s%-22s%8d%12.3f%12.1f\n", r.Peer, r.Job, r.Threads, r.StepMS, r.PeakMB)
 	}
-	if err == nil && o.profile {
-		var p *graph.Profile
-		if p, err = t.program.Profile(20); err == nil {
-			fmt.Println(p)
-		}
+	if err != nil || !o.profile {
+		return err
 	}
-	return err
+	for _, p := range t.programs {
+		times, err := p.Profile(20)
+		if err != nil {
+			return err
+		}
+		fmt.Println(times)
+	}
+	return nil
 }
 
 // median is the median time of a step in milliseconds, of at least three after three to warm up.

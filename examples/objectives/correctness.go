@@ -159,29 +159,27 @@ func (e *experiment) calibrate(run, few, held int, grain float64) (list []*objec
 
 // temper trains a calibrator and applies it.
 func (e *experiment) temper(c calibrator, train, test *data.Set, seed uint64) (*objectives.Predictions, error) {
+	if c.objective == nil {
+		classes := test.Classes()
+		plain := graph.NewArray(graph.Float32, test.Len(), classes)
+		for i := range test.Len() {
+			copy(plain.Float32s()[i*classes:(i+1)*classes], test.X[i*4*classes:])
+		}
+		return objectives.PredictionsOf(plain, test.Labels)
+	}
 	model := layers.Func("", func(s *graph.Scope, x *graph.Node) *graph.Node {
 		var views []*graph.Node
 		shape := graph.ShapeOf(x)
 		for k := range shape[1] {
 			views = append(views, graph.Reshape(graph.Slice(x, 1, k, k+1, 1), shape[0], shape[2]))
 		}
-		switch {
-		case c.perSample:
+		if c.perSample {
 			return models.TransformCalibrator{}.Apply(s, views[0], views[1:]...)
-		case c.objective != nil:
-			return models.TemperatureScaling{}.Apply(s, views[0])
 		}
-		return views[0]
+		return models.TemperatureScaling{}.Apply(s, views[0])
 	})
-	plan := rules.Plan{Name: c.name, Predict: model.Apply, Optimizer: optim.Adam{LR: 1e-2}}
-	if c.objective != nil {
-		plan.Phases = []rules.Phase{func(s *graph.Scope, x, y *graph.Node) []rules.Goal {
-			loss := c.objective(model.Apply(s, x), y)
-			return []rules.Goal{rules.Minimize(loss, s.Graph().Trainable(loss))}
-		}}
-	}
-	t, err := plan.Trainer(rules.SpecOf(train, train.Len(), seed))
-	if err == nil && c.objective != nil {
+	t, err := rules.Backprop{Optimizer: optim.Adam{LR: 1e-2}}.Trainer(model, c.objective, rules.SpecOf(train, train.Len(), seed))
+	if err == nil {
 		_, err = rules.Fit(e.ctx, t, train, rules.Config{Epochs: 500})
 	}
 	if err != nil {

@@ -78,11 +78,14 @@ func setLearning(e *experiment) error {
 			e.Check(r.name+": cross-entropy is not too sure, and odd-k-out is not sure enough", ce.mean(relativeCrossEntropy) < 0.05 && ce.mean(ece) < set.mean(ece),
 				fmt.Sprintf("ECE %.1f and %.1f %%", ce.mean(ece), set.mean(ece)))
 		} else {
-			e.Check(r.name+": odd-k-out is more accurate and better calibrated than cross-entropy",
-				set.accuracy() > ce.accuracy() && set.mean(ece) < ce.mean(ece) && set.mean(nll) < ce.mean(nll),
+			claim, holds := "is better calibrated", set.mean(ece) < ce.mean(ece) && set.mean(nll) < ce.mean(nll)
+			if e.expectation {
+				claim, holds = "is more accurate and better calibrated", holds && set.accuracy() > ce.accuracy()
+			}
+			e.Check(r.name+": odd-k-out "+claim+" than cross-entropy", holds,
 				fmt.Sprintf("%.1f and %.1f %%, ECE %.1f and %.1f %%, NLL %.2f and %.2f", set.accuracy(), ce.accuracy(), set.mean(ece), ce.mean(ece), set.mean(nll), ce.mean(nll)))
 		}
-		e.Check(r.name+": soft targets make it far too unsure", soft.mean(relativeCrossEntropy) < -0.5, fmt.Sprintf("relative cross-entropy %.2f", soft.mean(relativeCrossEntropy)))
+		e.Check(r.name+": soft targets make it far too unsure", soft.mean(relativeCrossEntropy) < -0.3, fmt.Sprintf("relative cross-entropy %.2f", soft.mean(relativeCrossEntropy)))
 		e.Text(fmt.Sprintf("%s: no gain of the odd head is expected, and there is %+.1f points.", r.name, odd.accuracy()-set.accuracy()))
 	}
 	return nil

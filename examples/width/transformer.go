@@ -103,7 +103,7 @@ func transformerPage(e *experiment) error {
 	if e.quick {
 		sizes = sizes[:2]
 	}
-	n := e.short(60, 4)
+	n := e.short(120, 4)
 	shifts := map[string]int{}
 	for _, c := range []struct {
 		name     string

@@ -34,9 +34,9 @@ func check(path string, want map[string]string) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for key, want := range want {
-		if meta[key] != want {
-			return nil, graph.Fail("load", path+": "+key, want, strconv.Quote(meta[key]))
+	for _, key := range []string{metaRule, metaSeed, metaOptimizer} {
+		if meta[key] != want[key] {
+			return nil, graph.Fail("load", path+": "+key, want[key], strconv.Quote(meta[key]))
 		}
 	}
 	return meta, nil

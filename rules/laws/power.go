@@ -134,5 +134,5 @@ func Envelope(runs []Run) []Run {
 }
 
 // InfoGain is the share of a text's loss that a condition, such as a picture, explains: (text - conditional)/text, with
-// the mutual information as numerator (arXiv 2010.14701, section 3.2).
+// the mutual information as numerator (arXiv 2010.14701).
 func InfoGain(text, conditional float64) float64 { return (text - conditional) / text }

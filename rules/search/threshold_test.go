@@ -112,7 +112,7 @@ func TestThreshold(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs many draws")
 	}
-	const n, runs = 1000, 200
+	const n, runs = 1000, 120
 	step := func(run, place int) float64 {
 		if place <= graph.Rand(uint64(run), "test/step", 0).IntN(n-1) {
 			return 0.4 - 1e-12 // no other place is right
@@ -123,8 +123,8 @@ func TestThreshold(t *testing.T) {
 	early := func(_, place int) float64 { return 1 - 0.9*math.Exp(-float64(place)/30) }
 	for _, c := range []struct {
 		trials int
-		bayes  float64 // at least: four standard deviations below 0.70, 0.90 and 0.95
-	}{{343, 0.57}, {514, 0.81}, {686, 0.88}} {
+		bayes  float64 // at least: three and more standard deviations below 0.70, 0.90 and 0.95
+	}{{343, 0.56}, {514, 0.81}, {686, 0.88}} {
 		s := Threshold{Places: n, Trials: c.trials}
 		bayes := found(t, s, runs, step)
 		s.Strategy = Bisection
@@ -135,8 +135,8 @@ func TestThreshold(t *testing.T) {
 		if bayes < c.bayes || bayes < naive+0.15 {
 			t.Errorf("%d trials: Bayes %v, bisection %v", c.trials, bayes, naive)
 		}
-		if s.Trials = 4 * c.trials; found(t, s, 50, step) < 0.8 {
-			t.Errorf("screening with %d trials: less than 0.8", s.Trials)
+		if s.Trials = 4 * c.trials; found(t, s, 20, step) < 0.7 {
+			t.Errorf("screening with %d trials: less than 0.7", s.Trials)
 		}
 	}
 	for _, strategy := range []Strategy{Bayes, Screening} {

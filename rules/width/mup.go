@@ -208,7 +208,7 @@ func InBranch(name string) bool {
 	return strings.HasPrefix(name, branch) || strings.Contains(name, "/"+branch)
 }
 
-// Branch is one block of a deep residual network (arXiv 2310.02244, eq. 1 and table 1):
+// Branch is one block of a deep residual network (arXiv 2310.02244):
 //
 //	y = x + A·Blocks^-Exponent·MS(body(x)),  MS(z) = z - mean of z over its last axis.
 //

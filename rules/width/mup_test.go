@@ -114,8 +114,8 @@ func multiplied(name string, units int, c, std float64) layers.Layer {
 }
 
 // The same parametrisation written with multipliers in place of initialisations and rates is the same run: a weight
-// w = c·u, u trained at rate r, moves as a weight trained at c·r by Adam and at c²·r by gradient descent. For the
-// outputs of table 8 (Adam, c = 1/p) and of table 9 (SGD) see the cases; steps of 30 batches agree to rounding.
+// w = c·u, u trained at rate r, moves as a weight trained at c·r by Adam and at c²·r by gradient descent. The losses of 30
+// steps agree to rounding.
 func TestMultipliersAreEquivalent(t *testing.T) {
 	const p, std = 8.0, 0.3
 	network := func(c [3]float64, scale [3]float64, n int) layers.Layer {
