@@ -180,7 +180,7 @@ func (b *Batch) Fill(d Data, indices []int, key uint64) error {
 
 // all lists the rules ByName knows, in the order of their appearance in help texts.
 var all = []Rule{
-	Backprop{}, MonoForward{}, ForwardForward{}, ScalableForwardForward{}, ForwardGradient{}, ForwardGuess{}, LikelihoodRatio{}, MeZO{}, OneByte{}, SMB{},
+	Backprop{}, EntropySGD{}, MonoForward{}, ForwardForward{}, ScalableForwardForward{}, ForwardGradient{}, ForwardGuess{}, LikelihoodRatio{}, MeZO{}, OneByte{}, SMB{},
 	PEPITA{}, AdaptiveFeedbackAlignment{}, FeedbackAlignment{}, DirectFeedbackAlignment{},
 	BackpropOnGoodness{}, PhysicalForwardForward{}, RecurrentForwardForward{},
 }
