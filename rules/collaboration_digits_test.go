@@ -13,11 +13,11 @@ import (
 // On digits, over five seeds: with all layers collaborating, single layers behind the first get worse than without, and
 // the sum of all does not by more than a point (G. Lorberbom et al. 2023, arXiv 2305.12393).
 func TestCollaborationOnDigits(t *testing.T) {
-	const seeds, depth = 5, 3
+	const seeds, depth, units = 5, 3, 60
 	errors := func(c rules.Collaboration) (single, total float64) {
-		model := models.MLP{Hidden: []int{100, 100, 100}, Classes: 10}
+		model := models.MLP{Hidden: []int{units, units, units}, Classes: 10}
 		r := rules.ForwardForward{Collaboration: c, Negatives: rules.WrongLabel, Normalization: rules.UnitLength,
-			Threshold: 2. / 100, Readout: rules.Energy, Skip: -1, Peer: -1, Optimizer: optim.Adam{LR: 1e-2}}
+			Threshold: 2. / units, Readout: rules.Energy, Skip: -1, Peer: -1, Optimizer: optim.Adam{LR: 2e-2}}
 		for seed := range uint64(seeds) {
 			train, test, err := data.Digits().Split(seed+1, 0.28)
 			if err != nil {
@@ -27,7 +27,7 @@ func TestCollaborationOnDigits(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := rules.Fit(t.Context(), tr, train, rules.Config{Epochs: 50}); err != nil {
+			if _, err := rules.Fit(t.Context(), tr, train, rules.Config{Epochs: 40}); err != nil {
 				t.Fatal(err)
 			}
 			g, err := r.LayerGoodness(tr, model, test)

@@ -35,7 +35,7 @@ const (
 	augmented         // normalised, and each time it is read shifted by up to 2 pixels and mirrored or not
 )
 
-// blockCNN is four convolutional blocks with batch normalisation, 32, 64, 128 and 128 channels, halved twice.
+// blockCNN is three convolutional blocks with batch normalisation, of 32, 64 and 128 channels, halved twice.
 func blockCNN() layers.Layer {
 	block := func(filters int, pool bool) layers.Block {
 		b := layers.Block{layers.Conv2D{Filters: filters, Padding: layers.Both(1), NoBias: true, Init: layers.He}, layers.BatchNorm{}, layers.ReLU{}}
@@ -44,7 +44,7 @@ func blockCNN() layers.Layer {
 		}
 		return b
 	}
-	return layers.Sequential{block(32, false), block(64, true), block(128, true), block(128, false), layers.Flatten{}, layers.Dense{Units: 10}}
+	return layers.Sequential{block(32, true), block(64, false), block(128, true), layers.Flatten{}, layers.Dense{Units: 10}}
 }
 
 // cosine is Adam whose rate falls along half a cosine.
@@ -62,15 +62,15 @@ var longs = []long{
 	{"mono-forward-mlp", "784-1000-1000", twoLayers, func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 5e-4}, Options: cosine(n)}
 	}, 20, 128, normalised, 90},
-	{"backprop-cnn", "32, 64, 128, 128 channels", blockCNN(), func(n int) rules.Rule {
+	{"backprop-cnn", "32, 64, 128 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.Backprop{Optimizer: optim.Adam{LR: 1e-3}, Options: cosine(n)}
-	}, 12, 128, augmented, 0},
-	{"mono-forward-cnn", "32, 64, 128, 128 channels", blockCNN(), func(n int) rules.Rule {
+	}, 10, 128, augmented, 0},
+	{"mono-forward-cnn", "32, 64, 128 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 1e-3}, Options: cosine(n)}
-	}, 12, 128, augmented, 92.5},
-	{"scalable-forward-forward-cnn", "32, 64, 128, 128 channels", blockCNN(), func(n int) rules.Rule {
+	}, 10, 128, augmented, 92.5},
+	{"scalable-forward-forward-cnn", "32, 64, 128 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.ScalableForwardForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
-	}, 12, 128, augmented, 0},
+	}, 10, 128, augmented, 0},
 	{"pepita-mlp", "784-1024-10, dropout 0.1", layers.Sequential{layers.Flatten{}, layers.Dense{Units: 1024, Activation: layers.ReLU{}, Init: layers.He}, layers.Dropout{P: 0.1}, layers.Dense{Units: 10}}, func(n int) rules.Rule {
 		return rules.PEPITA{Optimizer: optim.SGD{LR: 0.1, Momentum: 0.9}, Options: cosine(n)}
 	}, 15, 64, plain, 85},
