@@ -105,9 +105,14 @@ func (r ForwardForward) Trainer(model layers.Layer, objective objectives.Objecti
 	if err != nil {
 		return nil, err
 	}
+	var byLayer func(s *graph.Scope, x *graph.Node) ([]string, []*graph.Node)
+	if r.labelled() {
+		byLayer = eval.byLayer
+	}
 	return Plan{
 		Name:   r.Name(),
 		Params: n.params,
+		Layers: byLayer,
 		Blocks: &BlockLocal{N: len(n.hidden), Order: r.Order, Block: n.block,
 			Enter: func(s *graph.Scope, x, y *graph.Node) ([]*graph.Node, []Goal) {
 				scores := n.scores(s, x)
@@ -337,6 +342,14 @@ func (n *ffNet) predict(s *graph.Scope, x *graph.Node) *graph.Node {
 		sum = plus(sum, e)
 	}
 	return sum
+}
+
+// byLayer is each hidden layer's goodness under each label.
+func (n *ffNet) byLayer(s *graph.Scope, x *graph.Node) (names []string, scores []*graph.Node) {
+	for _, p := range n.hidden {
+		names = append(names, p.Name)
+	}
+	return names, n.energies(s, x)
 }
 
 // energies is, for each hidden layer, its goodness under each label: [batch, classes].

@@ -72,13 +72,13 @@ var longs = []long{
 	}, 20, 128, normalised, 90},
 	{"backprop-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.Backprop{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
-	}, 8, 128, augmented, 0},
+	}, 5, 128, augmented, 0},
 	{"mono-forward-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
 	}, 8, 128, augmented, 92.5},
 	{"scalable-forward-forward-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
 		return rules.ScalableForwardForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
-	}, 8, 128, augmented, 0},
+	}, 5, 128, augmented, 0},
 	{"pepita-mlp", "784-1024-10, dropout 0.1", layers.Sequential{layers.Flatten{}, layers.Dense{Units: 1024, Activation: layers.ReLU{}, Init: layers.He}, layers.Dropout{P: 0.1}, layers.Dense{Units: 10}}, func(n int) rules.Rule {
 		return rules.PEPITA{Optimizer: optim.SGD{LR: 0.1, Momentum: 0.9}, Options: cosine(n)}
 	}, 10, 64, plain, 85},
