@@ -1,7 +1,8 @@
 // Objectives compares what the library can minimise where it matters which: when labels are wrong, when confidences must
-// be right, when some classes are rare or there are few examples, when a shortcut is too easy or an input is changed on
-// purpose, for pixels and texts, when examples are to be found again, when there is one class only, and when there are no
-// labels. Each page is an HTML file and a notebook; RESULTS.md has the tables of one run.
+// be right, when training goes on for too long, when some classes are rare or there are few examples, when a shortcut is
+// too easy or an input is changed on purpose, for pixels and texts, when examples are to be found again, when there is one
+// class only, when classes form a tree, and when there are no labels. Each page is an HTML file and a notebook; RESULTS.md
+// has the tables of one run.
 //
 //	go run ./examples/objectives
 //	go run ./examples/objectives -pages noisy-labels -seeds 5
@@ -33,9 +34,11 @@ var pages = []struct {
 }{
 	{"noisy-labels", "Objectives when labels are wrong", noisyLabels},
 	{"calibration", "Objectives when confidence must be right", calibration},
+	{"over-trained", "Objectives when a network is trained for too long", overTrained},
 	{"long-tail", "Objectives when some classes are rare", longTail},
 	{"retrieval", "Objectives for finding examples of classes never seen", retrieval},
 	{"one-class", "Objectives with examples of one class only", oneClass},
+	{"hyperbolic", "Objectives for classes that form a tree", hyperbolic},
 	{"adversarial", "Objectives when inputs are changed on purpose", adversarial},
 	{"chequerboard", "Objectives for classes like the fields of a chequerboard", chequerboard},
 	{"sequences", "Objectives for texts", sequences},

@@ -186,6 +186,36 @@ func TestTransformed(t *testing.T) {
 	}
 }
 
+// Edges between nodes of the tree, counted by hand; a step down has variance 1 in each feature, so an example lies
+// levels + 1 from the root, two of a leaf lie 2 apart, and those of the first and the last leaf 2 (levels + 1).
+func TestTree(t *testing.T) {
+	for _, c := range [][3]int{{5, 5, 0}, {1, 2, 1}, {2, 3, 2}, {4, 5, 2}, {4, 3, 3}, {32, 33, 2}, {32, 63, 10}, {63, 1, 5}} {
+		if a, b := apart(c[0], c[1]), apart(c[1], c[0]); a != c[2] || b != c[2] {
+			t.Errorf("nodes %d and %d are %d and %d apart, wanted %d", c[0], c[1], a, b, c[2])
+		}
+	}
+	const seeds = 100
+	var own, other, root float64
+	for seed := range uint64(seeds) {
+		s := tree(seed, 2)
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+		if s.Len() != 2*leaves || s.Classes() != leaves || s.Labels[2*leaves-1] != leaves-1 {
+			t.Fatalf("%d examples of %d classes, the last one of %d", s.Len(), s.Classes(), s.Labels[2*leaves-1])
+		}
+		for k := range width {
+			at := func(example int) float64 { return float64(s.X[example*width+k]) }
+			own += math.Pow(at(0)-at(1), 2) / (seeds * width)
+			other += math.Pow(at(0)-at(2*leaves-1), 2) / (seeds * width)
+			root += math.Pow(at(0), 2) / (seeds * width)
+		}
+	}
+	if math.Abs(own/2-1) > 0.15 || math.Abs(other/(2*levels+2)-1) > 0.15 || math.Abs(root/(levels+1)-1) > 0.15 {
+		t.Errorf("mean squares %.2f, %.2f and %.2f", own, other, root)
+	}
+}
+
 // Without rotation each word has one translation; the language is the same in both parts.
 func TestTexts(t *testing.T) {
 	meaning := map[float32]float32{}

@@ -21,21 +21,24 @@ type detector struct {
 	score func(s *graph.Scope, features *graph.Node) *graph.Node
 }
 
-// head is the trained part of a detector.
-func head(s *graph.Scope, x *graph.Node) *graph.Node {
-	return layers.Dense{Units: 16}.Apply(s, layers.Dense{Units: 64, Activation: layers.ReLU{}}.Apply(s, x))
-}
-
-func detectors() []detector {
-	flat := func(s *graph.Scope, x *graph.Node) *graph.Node { return layers.Dense{Units: 1}.Apply(s, head(s, x)) }
-	list := []detector{{"flat space",
-		func(s *graph.Scope, x *graph.Node) *graph.Node {
-			normal := flat(s, graph.Concat(0, x, metric.PseudoNegatives{}.Draw(s, x)))
+// detectors are those of flat and of hyperbolic space, which bring the features down to so many numbers.
+func detectors(units int) []detector {
+	head := func(s *graph.Scope, x *graph.Node) *graph.Node {
+		return layers.Dense{Units: units}.Apply(s, layers.Dense{Units: 64, Activation: layers.ReLU{}}.Apply(s, x))
+	}
+	abnormal := func(s *graph.Scope, h *graph.Node) *graph.Node { return layers.Dense{Units: 1}.Apply(s, h) }
+	flat := func(confusion float64) func(s *graph.Scope, x *graph.Node) *graph.Node {
+		return func(s *graph.Scope, x *graph.Node) *graph.Node {
 			n := graph.ShapeOf(x)[0]
-			return graph.Add(graph.Mean(graph.Softplus(graph.Slice(normal, 0, 0, n, 1))), graph.Mean(graph.Softplus(graph.Neg(graph.Slice(normal, 0, n, 2*n, 1)))))
-		},
-		func(s *graph.Scope, x *graph.Node) *graph.Node { return flat(s, x) },
-	}}
+			part := func(x *graph.Node, from, to int) *graph.Node { return graph.Slice(x, 0, from, to, 1) }
+			h := head(s, graph.Concat(0, x, metric.PseudoNegatives{}.Draw(s, x)))
+			z := abnormal(s, h)
+			apart := graph.Mean(graph.Norm(graph.Sub(part(h, 0, n/2), part(h, n/2, n)), 1)) // what the hyperbolic one tends to
+			return graph.Add(graph.Scale(apart, confusion), graph.Add(graph.Mean(graph.Softplus(part(z, 0, n))), graph.Mean(graph.Softplus(graph.Neg(part(z, n, 2*n))))))
+		}
+	}
+	score := func(s *graph.Scope, x *graph.Node) *graph.Node { return abnormal(s, head(s, x)) }
+	list := []detector{{"flat space", flat(0), score}, {"flat, with pairs confused", flat(1), score}}
 	for _, m := range []struct {
 		name  string
 		model metric.OneClass
@@ -57,7 +60,7 @@ func oneClass(e *experiment) error {
 		all classes. The *hyperbolic* detectors separate points of the Poincaré ball, and *pairwise confusion* pulls normal
 		examples together (K. Narayan, V. Patel 2024, arXiv 2404.14406). AUROC: how often another class's example looks less
 		normal than a normal one.`, e.name, normals))
-	list := detectors()
+	list := detectors(16)
 	classes := e.all.Classes()
 	results := make([][3]float64, len(list)*classes)
 	err := e.together(len(results), func(i int) (string, error) {
@@ -105,18 +108,22 @@ func (e *experiment) detect(d detector, class, normals int) (r [3]float64, err e
 			tests = append(tests, i)
 		}
 	}
-	train, test := rows(features, known), rows(features, tests)
+	return e.learnNormal(d, rows(features, known), rows(features, tests), class, 1e-3, 200, e.seed)
+}
+
+// learnNormal trains a detector on examples of a class, for so many steps, and tests it.
+func (e *experiment) learnNormal(d detector, train, test *data.Set, class int, rate float64, steps int, seed uint64) (r [3]float64, err error) {
 	step := func(s *graph.Scope, x, _ *graph.Node) []rules.Goal {
 		loss := d.loss(s, x)
 		return []rules.Goal{rules.Minimize(loss, s.Graph().Trainable(loss))}
 	}
 	predict := func(s *graph.Scope, x *graph.Node) *graph.Node { return graph.Reshape(d.score(s, x), -1, 1) }
-	t, err := rules.Plan{Name: d.name, Phases: []rules.Phase{step}, Predict: predict, Optimizer: optim.Adam{LR: 1e-3},
-		Options: optim.Options{Clip: optim.Clip{Norm: 3}}}.Trainer(rules.SpecOf(train, 50, e.seed))
+	t, err := rules.Plan{Name: d.name, Phases: []rules.Phase{step}, Predict: predict, Optimizer: optim.Adam{LR: rate},
+		Options: optim.Options{Clip: optim.Clip{Norm: 3}}}.Trainer(rules.SpecOf(train, 50, seed))
 	if err != nil {
 		return r, err
 	}
-	if _, err := rules.Fit(e.ctx, t, train, rules.Config{Epochs: 100}); err != nil {
+	if _, err := rules.Fit(e.ctx, t, train, rules.Config{Epochs: steps / max(1, train.Len()/50)}); err != nil {
 		return r, err
 	}
 	out, err := outputs(t, test)
