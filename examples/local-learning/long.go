@@ -35,16 +35,17 @@ const (
 	augmented         // normalised, and every second one mirrored each time it is read
 )
 
-// blockCNN is three convolutional blocks with batch normalisation, of 64, 128 and 256 channels, halved twice.
-func blockCNN() layers.Layer {
-	block := func(filters int, pool bool) layers.Block {
-		b := layers.Block{layers.Conv2D{Filters: filters, Padding: layers.Both(1), NoBias: true, Init: layers.He}, layers.BatchNorm{}, layers.ReLU{}}
-		if pool {
-			b = append(b, layers.MaxPool2D{})
-		}
-		return b
+// convolutional is 64, 128 and 256 channels with batch normalisation, halved twice, grouped into blocks by joined: the second
+// and the third convolution are one block, as the residual blocks of larger networks are, or two.
+func convolutional(joined bool) layers.Layer {
+	conv := func(filters int) layers.Block {
+		return layers.Block{layers.Conv2D{Filters: filters, Padding: layers.Both(1), NoBias: true, Init: layers.He}, layers.BatchNorm{}, layers.ReLU{}}
 	}
-	return layers.Sequential{block(64, true), block(128, true), block(256, false), layers.Flatten{}, layers.Dense{Units: 10}}
+	first, second, third := append(conv(64), layers.MaxPool2D{}), append(conv(128), layers.MaxPool2D{}), conv(256)
+	if joined {
+		return layers.Sequential{first, append(second, third...), layers.Flatten{}, layers.Dense{Units: 10}}
+	}
+	return layers.Sequential{first, second, third, layers.Flatten{}, layers.Dense{Units: 10}}
 }
 
 // cosine is Adam whose rate falls along half a cosine.
@@ -70,14 +71,17 @@ var longs = []long{
 	{"mono-forward-mlp", "784-1000-1000", twoLayers, func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 5e-4}, Options: cosine(n)}
 	}, 20, 128, normalised, 90},
-	{"backprop-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
+	{"backprop-cnn", "64, 128, 256 channels", convolutional(false), func(n int) rules.Rule {
 		return rules.Backprop{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
 	}, 5, 128, augmented, 0},
-	{"mono-forward-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
+	{"mono-forward-cnn", "64, 128, 256 channels", convolutional(false), func(n int) rules.Rule {
 		return rules.MonoForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
 	}, 8, 128, augmented, 92.5},
-	{"scalable-forward-forward-cnn", "64, 128, 256 channels", blockCNN(), func(n int) rules.Rule {
+	{"scalable-forward-forward-cnn", "64, 128, 256 channels", convolutional(false), func(n int) rules.Rule {
 		return rules.ScalableForwardForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n)}
+	}, 5, 128, augmented, 0},
+	{"scalable-forward-forward-cnn2", "64, (128, 256) channels", convolutional(true), func(n int) rules.Rule {
+		return rules.ScalableForwardForward{Optimizer: optim.Adam{LR: 2e-3}, Options: cosine(n), Readout: rules.LastBlock}
 	}, 5, 128, augmented, 0},
 	{"pepita-mlp", "784-1024-10, dropout 0.1", layers.Sequential{layers.Flatten{}, layers.Dense{Units: 1024, Activation: layers.ReLU{}, Init: layers.He}, layers.Dropout{P: 0.1}, layers.Dense{Units: 10}}, func(n int) rules.Rule {
 		return rules.PEPITA{Optimizer: optim.SGD{LR: 0.1, Momentum: 0.9}, Options: cosine(n)}
