@@ -35,8 +35,8 @@ func Minimize(loss *graph.Node, params []*graph.Node) Goal {
 type Phase func(s *graph.Scope, x, y *graph.Node) []Goal
 
 // A Plan is what a rule has to say for itself; Trainer does the rest. A rule with several phases trains them one after
-// the other, in equal shares of the epochs. A rule whose step consists of blocks that learn on their own has Blocks in
-// place of Phases.
+// the other, in equal shares of the epochs. A rule whose step consists of blocks that learn on their own has Blocks, in
+// place of Phases or as those that follow them.
 type Plan struct {
 	Name    string
 	Params  *graph.Params // the store to use; nil means a fresh one

@@ -38,7 +38,8 @@ type Trainer interface {
 	// Params is the model's parameters, and those of the rule's own heads, live.
 	Params() *graph.Params
 	// Step trains on one batch and returns the loss before the update. A loss that is not finite is an error that
-	// names the first node that is not; parameters and optimiser state are then unchanged.
+	// names the first node that is not, or, where a rule's perturbations are to blame, a step that is refused (see
+	// Refused); parameters and optimiser state are then unchanged, but for blocks of a BlockLocal below the failing one.
 	Step(b *Batch) (loss float64, err error)
 	// Steps is how many steps were made.
 	Steps() int
