@@ -42,7 +42,7 @@ var racers = []racer{
 	{"feedback alignment", rules.FeedbackAlignment{Optimizer: slow}, rules.FeedbackAlignment{Optimizer: adam}, 20, 5},
 	{"direct feedback alignment", rules.DirectFeedbackAlignment{Optimizer: slow}, rules.DirectFeedbackAlignment{Optimizer: adam}, 20, 5},
 	{"adaptive feedback alignment", rules.AdaptiveFeedbackAlignment{Optimizer: slow}, nil, 40, 5},
-	{"PEPITA", rules.PEPITA{Optimizer: slow}, nil, 100, 8},
+	{"PEPITA", rules.PEPITA{Optimizer: optim.SGD{LR: 0.03}}, nil, 60, 8},
 }
 
 // networks are the same for every rule.
